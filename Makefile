@@ -1,0 +1,35 @@
+# Two commands for a newcomer: `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PLUGINS := plugins/vicinal-template
+EDITABLE := -e .[test] $(foreach plugin,$(PLUGINS),-e $(plugin))
+STAMP := $(VENV)/.installed
+JOBS ?= 2
+
+.PHONY: demo test test-slow lint clean
+
+demo: $(STAMP)
+	$(BIN)/vicinal demo --out demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) tests plugins
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow tests plugins
+	$(BIN)/python -m pytest --nbmake --nbmake-timeout=300 tutorials
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(STAMP): pyproject.toml constraints.txt $(PLUGINS:%=%/pyproject.toml)
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}"'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(EDITABLE)
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

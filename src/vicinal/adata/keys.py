@@ -1,0 +1,60 @@
+"""Which slots of an AnnData a map uses (scanpy's conventions)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..contract.errors import InputError, listing
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+DEFAULT_NEIGHBORS = "neighbors"
+
+
+@dataclass(frozen=True)
+class MapKeys:
+    """The slots of one map: ``obsm[obsm]`` and ``uns[uns]``."""
+
+    obsm: str
+    uns: str
+
+
+def map_keys(method: str, key_added: str | None) -> MapKeys:
+    """Return where a map is written: ``X_umap``/``umap``, or ``key_added`` for both."""
+    if key_added is None:
+        return MapKeys(f"X_{method}", method)
+    if not isinstance(key_added, str) or not key_added or "/" in key_added:
+        raise InputError(f"key_added={key_added!r} is not allowed; give a non-empty string without '/'")
+    return MapKeys(key_added, key_added)
+
+
+def keys_of_basis(adata: AnnData, basis: str) -> MapKeys:
+    """Return the slots of a stored map, found as ``obsm[basis]`` or ``obsm["X_" + basis]``."""
+    for obsm in (basis, f"X_{basis}"):
+        if obsm in adata.obsm:
+            in_uns = obsm in adata.uns or not obsm.startswith("X_")
+            return MapKeys(obsm, obsm if in_uns else obsm.removeprefix("X_"))
+    raise InputError(f"basis={basis!r} is not in adata.obsm; it has {listing(adata.obsm)}. Make a map with vc.tl.embed")
+
+
+def check_free(adata: AnnData, keys: MapKeys, key_added: str | None) -> None:
+    """Raise `InputError` where ``key_added`` would overwrite something that is not a map."""
+    if key_added is None:
+        return
+    entry = adata.uns.get(keys.uns)
+    slots = [f"obsm[{keys.obsm!r}]"] * (keys.obsm in adata.obsm) + [f"uns[{keys.uns!r}]"] * (entry is not None)
+    if slots and not (keys.obsm in adata.obsm and is_map(entry)):
+        msg = f"key_added={key_added!r} would overwrite {' and '.join(slots)}, which is not a map; choose another key"
+        raise InputError(msg)
+
+
+def is_map(entry: object) -> bool:
+    """Tell whether a value of ``uns`` describes a map, ours or scanpy's."""
+    if not isinstance(entry, Mapping):
+        return False
+    params = entry.get("params")
+    params = params if isinstance(params, Mapping) else {}
+    return "backends" in entry or {"a", "b"} <= set(params) or "perplexity" in params

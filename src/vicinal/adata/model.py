@@ -1,0 +1,144 @@
+"""Models in and out of an AnnData: the handle in ``uns``, the rows a model reads, the places it gives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import anndata as ad
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from ..contract.data import Layout
+from ..contract.errors import InputError, ModelError, did_you_mean, listing
+from ..models.manifest import Manifest, parse_handle
+from ..models.match import match_columns
+from ..models.store import MAX_LANDMARKS, Model, check_kind, from_reference
+from .keys import check_free, map_keys
+from .read import check_adata, dense_values, has_slot, read_layout, slot_of
+from .write import put_map
+
+HANDLE = "model"
+
+
+def model_from_adata(adata: ad.AnnData, key: str | None = None, *, max_landmarks: int = MAX_LANDMARKS) -> Model:
+    """Return the self-contained model of a map in an AnnData.
+
+    Raises
+    ------
+    ModelError
+        If there is no such handle, or several and no ``key``, or the map was made from a graph alone.
+    InputError
+        If the map or its representation is no longer there.
+    """
+    check_adata(adata)
+    key, handle = find_handle(adata, key)
+    check_kind(handle)
+    if handle.representation is None:
+        msg = (
+            f"the map {key!r} was made from a graph alone, so it has no representation to find new cells' neighbours in;"
+            " make it again with vc.tl.embed(adata, use_rep=...)"
+        )
+        raise ModelError(msg)
+    features = _feature_names(adata, handle.representation["name"])
+    reference = _read_representation(adata, handle.representation, None)
+    return from_reference(
+        handle, reference, _read_places(adata, key, handle), features=features, max_landmarks=max_landmarks
+    )
+
+
+def find_handle(adata: ad.AnnData, key: str | None) -> tuple[str, Manifest]:
+    """Return the key of the one map that carries a model, and its manifest."""
+    keys = [name for name, entry in adata.uns.items() if isinstance(entry, Mapping) and HANDLE in entry]
+    if not keys:
+        raise ModelError("there is no model in adata.uns; make a map with vc.tl.embed(adata)")
+    if key is None and len(keys) > 1:
+        raise ModelError(f"adata.uns holds several models, {listing(keys)}; name one with key=")
+    chosen = keys[0] if key is None else key
+    if chosen not in keys:
+        raise ModelError(f"key={key!r} has no model in adata.uns; models are under {listing(keys)}.{did_you_mean(key, keys)}")
+    return chosen, parse_handle(adata.uns[chosen][HANDLE])
+
+
+def _read_places(adata: ad.AnnData, key: str, handle: Manifest) -> Layout:
+    basis = handle.basis or map_keys(handle.method, None if key == handle.method else key).obsm
+    if basis not in adata.obsm:
+        raise InputError(f"the map {basis!r} of the model {key!r} is not in adata.obsm; it has {listing(adata.obsm)}")
+    return read_layout(adata, basis)
+
+
+def read_rows(adata_new: ad.AnnData, model: Model) -> NDArray[np.float32]:
+    """Return the rows of new cells in the representation a model was made from.
+
+    Raises
+    ------
+    InputError
+        If the representation is missing, has another number of columns or other names, or holds NaN or infinity.
+    """
+    check_adata(adata_new)
+    assert model.manifest.representation is not None
+    return _read_representation(adata_new, model.manifest.representation, model.manifest.features)
+
+
+def _read_representation(
+    adata: ad.AnnData, representation: Mapping[str, Any], features: Sequence[str] | None
+) -> NDArray[np.float32]:
+    name, n_features = representation["name"], representation["n_features"]
+    if not has_slot(adata, name):
+        msg = (
+            f"the model reads {name!r}, which this AnnData has not; its obsm has {listing(adata.obsm)}. Compute it for"
+            " these cells as it was for the reference (the same PCA or network), and store it under that name"
+        )
+        raise InputError(msg)
+    stored = slot_of(adata, name)
+    if features is not None:
+        stored = _columns(stored, match_columns(features, list(adata.var_names)))
+    elif representation["n_pcs"] is not None:
+        stored = _columns(stored, np.arange(min(representation["n_pcs"], stored.shape[1])))
+    if stored.shape[1] != n_features:
+        msg = f"{name!r} has {stored.shape[1]} columns here; the model was made from {n_features}"
+        raise InputError(msg)
+    return dense_values(stored, name, adata.obs_names)
+
+
+def _columns(stored: Any, columns: NDArray[np.intp]) -> Any:
+    if hasattr(stored, "to_memory"):  # backed and sparse
+        stored = stored.to_memory()
+    return stored[:, columns] if sparse.issparse(stored) else np.asarray(stored)[:, columns]
+
+
+def _feature_names(adata: ad.AnnData, name: str) -> tuple[str, ...] | None:
+    return None if name in adata.obsm else tuple(map(str, adata.var_names))
+
+
+def check_target(adata: ad.AnnData, model: Model, key_added: str | None) -> None:
+    """Raise `InputError` where the places would overwrite something that is not a map."""
+    check_free(adata, map_keys(model.method, key_added), key_added)
+
+
+def write_projection(
+    adata: ad.AnnData, places: Layout, model: Model, *, key_added: str | None, copy: bool
+) -> ad.AnnData | None:
+    """Write places and what they were made from, into the AnnData or a copy of it."""
+    manifest = model.manifest
+    representation = manifest.representation or {}
+    params = {
+        "method": manifest.method,
+        "n_components": model.n_components,
+        "n_neighbors": int(manifest.placement["n_neighbors"]),
+        "use_rep": representation["name"],
+        "metric": representation["metric"],
+    }
+    origin = {
+        "kind": manifest.kind,
+        "fingerprint": manifest.fingerprint,
+        "n_obs_reference": manifest.n_obs_reference,
+        "n_landmarks": model.n_landmarks,
+        "representation": dict(representation),
+        "placement": dict(manifest.placement),
+        "versions": dict(manifest.versions),
+    }
+    entry = {"params": params, "projected_from": json.dumps(origin)}
+    return put_map(adata, places, entry, map_keys(model.method, key_added), copy=copy)

@@ -1,0 +1,272 @@
+"""Reads what the pipeline needs; raises the errors about slots and their values; changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import anndata as ad
+import numpy as np
+from scipy import sparse
+
+from ..contract.data import MISSING, Graph, Neighbors
+from ..contract.errors import InputError, did_you_mean, listing
+from ..contract.options import EmbedOptions
+from ..contract.source import Representation, Source, StoredNeighbors
+from ..plugin.manager import get_manager
+from .keys import DEFAULT_NEIGHBORS, check_free, map_keys
+
+MAX_RAW_COLUMNS = 50
+MAX_DENSE_BYTES = 8 * 2**30
+
+
+def read(adata: ad.AnnData, options: EmbedOptions) -> Source:
+    """Return all that a plan and its run may use of an AnnData.
+
+    Raises
+    ------
+    InputError
+        If a slot is missing, has the wrong size, or holds values that cannot be used.
+    """
+    check_adata(adata)
+    check_free(adata, map_keys(options.method, options.key_added), options.key_added)
+    stored = read_stored_neighbors(adata, options)
+    representation, note = read_representation(adata, options, stored)
+    return Source(
+        n_obs=adata.n_obs,
+        representation=representation,
+        stored=stored,
+        arrays=read_init_arrays(adata, options.init),
+        obsm_keys=tuple(adata.obsm),
+        notes=(note,) if note else (),
+    )
+
+
+def check_adata(adata: object) -> None:
+    """Raise `InputError` unless given an AnnData with cells."""
+    if not isinstance(adata, ad.AnnData):
+        raise InputError(f"adata is a {type(adata).__name__}; expected an AnnData")
+    if adata.n_obs == 0:
+        raise InputError("adata has no cells (n_obs = 0); at least one is needed")
+
+
+def read_stored_neighbors(adata: ad.AnnData, options: EmbedOptions) -> StoredNeighbors | None:
+    """Return the neighbours that ``options`` point at; graph and distances only where they will be used."""
+    if sparse.issparse(options.graph):
+        graph = _read_graph(options.graph, "graph", adata.n_obs)
+        return StoredNeighbors(key="graph", graph=graph, neighbors=None, n_neighbors=None)
+    key = options.neighbors_key or DEFAULT_NEIGHBORS
+    entry = _neighbors_entry(adata, key, required=options.neighbors_key is not None)
+    if entry is None:
+        return None
+    fresh = options.fresh_neighbors
+    graph = neighbors = None
+    if not fresh or options.graph == "precomputed":
+        graph = _read_graph(_slot(adata, entry, "connectivities", key), f"the connectivities of {key!r}", adata.n_obs)
+    if fresh == ("n_neighbors",):
+        distances = _slot(adata, entry, "distances", key, required=False)
+        neighbors = None if distances is None else _read_distances(distances, key, adata.n_obs)
+    params = dict(entry.get("params", {}))
+    return StoredNeighbors(key=key, graph=graph, neighbors=neighbors, n_neighbors=_as_int(params.get("n_neighbors")), params=params)
+
+
+def _neighbors_entry(adata: ad.AnnData, key: str, *, required: bool) -> Mapping[str, Any] | None:
+    entry = adata.uns.get(key)
+    if isinstance(entry, Mapping):
+        return entry
+    if key == DEFAULT_NEIGHBORS and "connectivities" in adata.obsp:
+        return {}
+    if not required:
+        return None
+    known = [name for name, value in adata.uns.items() if isinstance(value, Mapping) and "connectivities_key" in value]
+    msg = f"neighbors_key={key!r} is not in adata.uns; neighbours are stored under {listing(known)}.{did_you_mean(key, known)}"
+    raise InputError(msg)
+
+
+def _slot(adata: ad.AnnData, entry: Mapping[str, Any], what: str, key: str, *, required: bool = True) -> Any:
+    name = entry.get(f"{what}_key", what)
+    if name in adata.obsp:
+        return adata.obsp[name]
+    if what in entry:  # where anndata kept them before obsp existed
+        return entry[what]
+    if not required:
+        return None
+    msg = f"uns[{key!r}] points at obsp[{name!r}], which is missing; obsp has {listing(adata.obsp)}. Run sc.pp.neighbors(adata)"
+    raise InputError(msg)
+
+
+def _read_graph(matrix: Any, name: str, n_obs: int) -> Graph:
+    _check_square(matrix, name, n_obs)
+    graph = Graph.from_scipy(sparse.csr_matrix(matrix))
+    if not np.isfinite(graph.weights).all() or (graph.weights < 0).any():
+        bad = int((~np.isfinite(graph.weights) | (graph.weights < 0)).sum())
+        raise InputError(f"{name}: {bad} weights are negative, NaN or infinite; weights must be finite and not negative")
+    return graph
+
+
+def _check_square(matrix: Any, name: str, n_obs: int) -> None:
+    if matrix.shape != (n_obs, n_obs):
+        msg = f"{name}: shape {matrix.shape} does not fit {n_obs} cells; expected {(n_obs, n_obs)}. Compute the neighbours again"
+        raise InputError(msg)
+
+
+def _read_distances(matrix: Any, key: str, n_obs: int) -> Neighbors:
+    """Turn sparse distances, ragged and with or without the cell itself, into a table."""
+    _check_square(matrix, f"the distances of {key!r}", n_obs)
+    coo = sparse.coo_matrix(matrix)
+    keep = (coo.row != coo.col) & np.isfinite(coo.data)
+    rows, columns, values = coo.row[keep], coo.col[keep], coo.data[keep]
+    order = np.lexsort((columns, values, rows))
+    rows, columns, values = rows[order], columns[order], values[order]
+    counts = np.bincount(rows, minlength=n_obs)
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    place = (rows, np.arange(len(rows)) - starts[rows])
+    indices = np.full((n_obs, int(counts.max(initial=0))), MISSING, dtype=np.int32)
+    distances = np.full(indices.shape, np.inf, dtype=np.float32)
+    indices[place], distances[place] = columns, values
+    return Neighbors(indices=indices, distances=distances)
+
+
+def read_representation(
+    adata: ad.AnnData, options: EmbedOptions, stored: StoredNeighbors | None
+) -> tuple[Representation | None, str]:
+    """Return the representation and a note on why it; None where none is found and none is needed."""
+    name, n_pcs, why = _choose_representation(adata, options, stored)
+    if name is None:
+        if stored is not None and (stored.graph is not None or stored.neighbors is not None):
+            return None, "no representation found: the map is made from the graph alone, without scores or projection"
+        if isinstance(options.knn, tuple):
+            return None, "neighbours given, no representation found: no scores or projection"
+        msg = (
+            f"no representation to find neighbours in: obsm has {listing(adata.obsm)}, and .X has {adata.n_vars} columns"
+            f" (used as it is up to {MAX_RAW_COLUMNS}). Run sc.pp.pca(adata), or name one with use_rep="
+        )
+        raise InputError(msg)
+    values = dense_values(slot_of(adata, name), name, adata.obs_names)
+    if n_pcs is not None:
+        if not 1 <= n_pcs <= values.shape[1]:
+            raise InputError(f"n_pcs={n_pcs} is not allowed for {name!r}, which has {values.shape[1]} columns; give 1 to {values.shape[1]}")
+        values = np.ascontiguousarray(values[:, :n_pcs])
+    return Representation(name=name, values=values, n_pcs=n_pcs), why
+
+
+def _choose_representation(
+    adata: ad.AnnData, options: EmbedOptions, stored: StoredNeighbors | None
+) -> tuple[str | None, int | None, str]:
+    if options.use_rep is not None:
+        _check_slot(adata, options.use_rep)
+        return options.use_rep, options.n_pcs, f"representation {options.use_rep!r}: use_rep"
+    made_from = stored.params.get("use_rep") if stored is not None else None
+    if made_from is not None and has_slot(adata, made_from):
+        n_pcs = options.n_pcs if options.n_pcs is not None else _as_int(stored.params.get("n_pcs"))  # type: ignore[union-attr]
+        return made_from, n_pcs, f"representation {made_from!r}: the stored neighbours were made from it"
+    n_pcs = options.n_pcs
+    if n_pcs is None and stored is not None and made_from is None:
+        n_pcs = _as_int(stored.params.get("n_pcs"))
+    for name in ("X_pca", "pca"):
+        if name in adata.obsm:
+            return name, n_pcs or None, f"representation {name!r}: the PCA"
+    if 0 < adata.n_vars <= MAX_RAW_COLUMNS and adata.X is not None:
+        return "X", options.n_pcs, f"representation .X: it has only {adata.n_vars} columns"
+    return None, None, ""
+
+
+def has_slot(adata: ad.AnnData, name: str) -> bool:
+    """Tell whether a representation of this name is there."""
+    return name in adata.obsm or name in adata.layers or (name == "X" and adata.X is not None)
+
+
+def slot_of(adata: ad.AnnData, name: str) -> Any:
+    """Return the values of a representation, still in the form they are stored in."""
+    if name in adata.obsm:
+        return adata.obsm[name]
+    return adata.X if name == "X" else adata.layers[name]
+
+
+def _check_slot(adata: ad.AnnData, name: str) -> None:
+    if has_slot(adata, name):
+        return
+    options = ["X", *adata.obsm, *adata.layers]
+    raise InputError(f"use_rep={name!r} is not in the AnnData; it has {listing(options)}.{did_you_mean(name, options)}")
+
+
+def dense_values(stored: Any, name: str, obs_names: Any = None) -> np.ndarray:
+    """Return a representation as float32, C-contiguous and finite; sharing memory where it is so already.
+
+    Raises
+    ------
+    InputError
+        If it is not numeric, has no columns, is too large to be dense, or holds NaN or infinity.
+    """
+    shape = tuple(stored.shape)
+    if len(shape) != 2 or shape[1] == 0:
+        raise InputError(f"representation {name!r} has shape {shape}; expected cells x features with at least one feature")
+    if shape[0] * shape[1] * 4 > MAX_DENSE_BYTES and not isinstance(stored, np.ndarray):
+        msg = f"representation {name!r} with shape {shape} needs {shape[0] * shape[1] * 4 / 2**30:.0f} GiB as a dense array; run sc.pp.pca(adata) and use that"
+        raise InputError(msg)
+    if hasattr(stored, "to_memory"):  # backed and sparse
+        stored = stored.to_memory()
+    values = stored.toarray() if sparse.issparse(stored) else np.asarray(stored)
+    if values.dtype.kind not in "fiub":
+        raise InputError(f"representation {name!r} has dtype {values.dtype}; expected real numbers")
+    with np.errstate(over="ignore"):
+        values = np.ascontiguousarray(values, dtype=np.float32)
+    _check_finite(values, name, obs_names)
+    return values
+
+
+def _check_finite(values: np.ndarray, name: str, obs_names: Any) -> None:
+    bad = ~np.isfinite(values)
+    if not bad.any():
+        return
+    rows = np.flatnonzero(bad.any(axis=1))
+    shown = ", ".join(str(row) if obs_names is None else f"{row} ({obs_names[row]})" for row in rows[:3])
+    msg = (
+        f"representation {name!r} holds {int(np.isnan(values).sum())} NaN and {int(np.isinf(values).sum())} infinite values"
+        f" (as float32) in {len(rows)} of {len(values)} cells; the first: {shown}. Remove those cells or repair the values"
+    )
+    raise InputError(msg)
+
+
+def read_init_arrays(adata: ad.AnnData, init: Any) -> dict[str, np.ndarray]:
+    """Return the arrays that the initialisation asks the AnnData for."""
+    if not isinstance(init, str):
+        return {"positions": np.asarray(init)} if isinstance(init, np.ndarray) else {}
+    if init == "paga":
+        return _read_paga(adata)
+    if init in get_manager().names("init") or init == "auto":
+        return {}
+    for key in (init, f"X_{init}"):
+        if key in adata.obsm:
+            return {"positions": dense_values(adata.obsm[key], key, adata.obs_names)}
+    return {}
+
+
+def _read_paga(adata: ad.AnnData) -> dict[str, np.ndarray]:
+    paga = adata.uns.get("paga")
+    if not isinstance(paga, Mapping) or "pos" not in paga:
+        raise InputError("init='paga' needs positions in uns['paga']['pos']; run sc.tl.paga(adata) and sc.pl.paga(adata, show=False)")
+    groups = paga.get("groups")
+    if groups not in adata.obs:
+        raise InputError(f"init='paga': obs has no column {groups!r}, the one PAGA was run on")
+    codes = adata.obs[groups].astype("category").cat.codes.to_numpy().astype(np.int32)
+    return {"paga_positions": np.asarray(paga["pos"], dtype=np.float32), "paga_groups": codes}
+
+
+def read_labels(adata: ad.AnnData, column: str | None) -> np.ndarray | None:
+    """Return an obs column as integer codes, -1 where it is missing."""
+    if column is None:
+        return None
+    if column not in adata.obs:
+        columns = list(adata.obs.columns)
+        raise InputError(f"labels={column!r} is not in adata.obs; it has {listing(columns)}.{did_you_mean(column, columns)}")
+    return adata.obs[column].astype("category").cat.codes.to_numpy().astype(np.int64)
+
+
+def read_layout(adata: ad.AnnData, key: str) -> np.ndarray:
+    """Return a stored map as float32, checked to be finite."""
+    return dense_values(adata.obsm[key], key, adata.obs_names)
+
+
+def _as_int(value: Any) -> int | None:
+    return None if value is None else int(value)

@@ -1,0 +1,89 @@
+"""Writes a finished map; everything is prepared first, so that nothing is written halfway."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import anndata as ad
+import numpy as np
+
+from ..contract.source import EmbedResult
+from ..models.manifest import make_handle
+from .keys import MapKeys
+
+
+def write(adata: ad.AnnData, result: EmbedResult, keys: MapKeys, *, copy: bool) -> ad.AnnData | None:
+    """Put a map, its history, provenance and model handle into the AnnData."""
+    entry = {
+        "params": storable(result.params),
+        "loss": result.loss.total,
+        "loss_epoch": result.loss.epochs,
+        "loss_parts": dict(result.loss.parts),
+        "backends": dict(result.backends),
+        "versions": dict(result.reusable["versions"]),
+        "timings": storable(result.timings),
+        "score": storable(result.score),
+        "model": make_handle(result.reusable, keys.obsm),
+    }
+    return put_map(adata, result.layout, entry, keys, copy=copy)
+
+
+def put_map(
+    adata: ad.AnnData, layout: np.ndarray, entry: Mapping[str, Any], keys: MapKeys, *, copy: bool
+) -> ad.AnnData | None:
+    """Write coordinates and their entry in one go, into the AnnData or a copy of it."""
+    target = duplicate(adata) if copy else adata
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ad.ImplicitModificationWarning)  # a view becomes a copy, as users expect
+        target.obsm[keys.obsm] = layout
+        target.uns[keys.uns] = dict(entry)
+    return target if copy else None
+
+
+def put_score(adata: ad.AnnData, scores: Mapping[str, float], keys: MapKeys) -> None:
+    """Write scores beside the map they are about."""
+    entry = adata.uns.get(keys.uns)
+    kept = dict(entry) if isinstance(entry, Mapping) else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ad.ImplicitModificationWarning)
+        adata.uns[keys.uns] = {**kept, "score": storable(scores)}
+
+
+def put_neighbors(adata: ad.AnnData, *, key_added: str | None, params: Mapping[str, Any], distances, connectivities) -> None:  # type: ignore[no-untyped-def]
+    """Write neighbours into scanpy's slots."""
+    prefix = "" if key_added in (None, "neighbors") else f"{key_added}_"
+    names = {what: f"{prefix}{what}" for what in ("distances", "connectivities")}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ad.ImplicitModificationWarning)
+        adata.obsp[names["distances"]] = distances
+        adata.obsp[names["connectivities"]] = connectivities
+        adata.uns[key_added or "neighbors"] = {
+            "distances_key": names["distances"],
+            "connectivities_key": names["connectivities"],
+            "params": storable(params),
+        }
+
+
+def duplicate(adata: ad.AnnData) -> ad.AnnData:
+    """Return a copy in memory, of a backed AnnData too."""
+    return adata.to_memory() if adata.isbacked else adata.copy()
+
+
+def storable(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values in the types that h5ad and zarr give back unchanged; absent ones are left out."""
+    return {name: _storable(value) for name, value in values.items() if value is not None}
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bool | float | str):
+        return value
+    if isinstance(value, int):
+        return value if -(2**63) <= value < 2**63 else str(value)
+    if isinstance(value, np.ndarray):
+        return value
+    return json.dumps(value, default=str)

@@ -1,0 +1,42 @@
+"""The built-in backends, one a file; they reach the manager through the hook a third party uses.
+
+To add one: write its file beside the others of its stage, and name its ``SPEC`` here.
+"""
+
+from __future__ import annotations
+
+from ..contract.spec import BackendSpec
+from ..plugin.hookspecs import hookimpl
+from .graph import fuzzy, precomputed
+from .init import array, obsm, paga, pca, random, spectral
+from .knn import exact, given, pynndescent, transformer
+from .objective import umap
+from .optimizer import numba_sgd
+from .score import global_correlation, knn_recall, label_accuracy, trustworthiness
+
+MODULES = (
+    exact,
+    given,
+    pynndescent,
+    transformer,
+    fuzzy,
+    precomputed,
+    spectral,
+    pca,
+    random,
+    paga,
+    obsm,
+    array,
+    umap,
+    numba_sgd,
+    knn_recall,
+    trustworthiness,
+    label_accuracy,
+    global_correlation,
+)
+
+
+@hookimpl
+def vicinal_register(host_api: int) -> list[BackendSpec]:
+    """Return the specs of the built-in backends."""
+    return [module.SPEC for module in MODULES]

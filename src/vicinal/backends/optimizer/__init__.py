@@ -1,0 +1,1 @@
+"""Built-in backends of the optimizer stage."""

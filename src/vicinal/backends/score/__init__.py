@@ -1,0 +1,1 @@
+"""Built-in backends of the score stage."""

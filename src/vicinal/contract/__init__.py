@@ -1,0 +1,1 @@
+"""The words all parts share: data, requests, stage interfaces, capabilities, errors."""

@@ -1,0 +1,112 @@
+"""What was read from an AnnData, and what is to be written to it; neither holds an AnnData."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .data import Graph, Layout, Neighbors
+
+
+@dataclass(frozen=True, kw_only=True)
+class Representation:
+    """The rows that neighbours are found in.
+
+    Attributes
+    ----------
+    name
+        ``obsm`` key, ``"X"``, or a layer's name.
+    values
+        float32 ``(n_obs, n_features)``, C-contiguous and finite.
+    n_pcs
+        Columns taken from the front, None for all.
+    """
+
+    name: str
+    values: NDArray[np.float32]
+    n_pcs: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredNeighbors:
+    """Neighbours found in an AnnData.
+
+    Attributes
+    ----------
+    key
+        Key in ``uns``.
+    graph
+        Connectivities, copied.
+    neighbors
+        Distances as a neighbour table, None where the AnnData has connectivities alone.
+    n_neighbors
+        As the AnnData states it (the cell itself counted), else from the table.
+    params
+        What ``uns`` says of how they were made.
+    """
+
+    key: str
+    graph: Graph
+    neighbors: Neighbors | None
+    n_neighbors: int | None
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """All that the pipeline may use of an AnnData.
+
+    Attributes
+    ----------
+    arrays
+        Extra inputs by name: ``positions``, ``paga_positions``, ``paga_groups``.
+    obsm_keys
+        Keys of ``obsm``, for messages.
+    notes
+        What was read from where and why, for people.
+    """
+
+    n_obs: int
+    representation: Representation | None = None
+    stored: StoredNeighbors | None = None
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    labels: np.ndarray | None = None
+    fixed: NDArray[np.bool_] | None = None
+    obsm_keys: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossHistory:
+    """The objective's value along the optimisation.
+
+    Attributes
+    ----------
+    epochs
+        int64 ``(m,)``.
+    total
+        float64 ``(m,)``.
+    parts
+        Name to float64 ``(m,)``.
+    """
+
+    epochs: NDArray[np.int64]
+    total: NDArray[np.float64]
+    parts: Mapping[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedResult:
+    """A finished map with its provenance."""
+
+    layout: Layout
+    params: Mapping[str, Any]
+    loss: LossHistory
+    backends: Mapping[str, str]
+    timings: Mapping[str, float]
+    score: Mapping[str, float]
+    reusable: Mapping[str, Any]

@@ -1,0 +1,316 @@
+"""A model, and the one file that holds it: a zip of ``model.json`` and ``.npy`` arrays, never a pickle."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import os
+import re
+import secrets
+import struct
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..contract.data import Layout
+from ..contract.errors import ModelError, listing
+from ..contract.seeds import child_seed, generator
+from .manifest import ArrayEntry, Manifest, parse_manifest
+
+MANIFEST_MEMBER = "model.json"
+MAX_MANIFEST_BYTES = 64 * 2**20
+MAX_HEADER_BYTES = 4096
+MAX_LANDMARKS = 100_000
+NUMERIC_KINDS = "biuf"
+
+_MEMBER = re.compile(r"[A-Za-z0-9_]+\.npy")
+_UNREADABLE = (OSError, EOFError, ValueError, RuntimeError, struct.error, zipfile.BadZipFile)
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A map that can place new cells.
+
+    Attributes
+    ----------
+    manifest
+        All that is known of it.
+    arrays
+        ``reference`` float32 ``(n_landmarks, n_features)``, the landmarks' rows in the representation, and
+        ``layout`` float32 ``(n_landmarks, n_components)``, their places.
+
+    Raises
+    ------
+    ModelError
+        If the arrays are not what the manifest states, or hold NaN or infinity.
+    """
+
+    manifest: Manifest
+    arrays: Mapping[str, np.ndarray]
+
+    def __post_init__(self) -> None:
+        check_kind(self.manifest)
+        _check_stated(self.manifest, self.arrays)
+        _KINDS[self.manifest.kind](self.manifest, self.arrays)
+
+    @property
+    def method(self) -> str:
+        """The method the map was made with."""
+        return self.manifest.method
+
+    @property
+    def n_components(self) -> int:
+        """Dimensions of the map."""
+        return int(self.arrays["layout"].shape[1])
+
+    @property
+    def n_landmarks(self) -> int:
+        """Reference cells it holds."""
+        return len(self.arrays["reference"])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to one file; see `vicinal.models.save`."""
+        save(self, path)
+
+    def __repr__(self) -> str:
+        cells = f"{self.n_landmarks:,}"
+        if self.n_landmarks != self.manifest.n_obs_reference:
+            cells += f" of {self.manifest.n_obs_reference:,}"
+        seen = self.manifest.representation or {}
+        return (
+            f"Model({self.method}: {cells} cells, {seen['name']!r} ({seen['n_features']} columns, {seen['metric']})"
+            f" to {self.n_components} dimensions, placed by {self.manifest.placement['n_neighbors']} neighbours)"
+        )
+
+
+def from_reference(
+    handle: Manifest,
+    reference: NDArray[np.float32],
+    layout: Layout,
+    *,
+    features: tuple[str, ...] | None = None,
+    max_landmarks: int = MAX_LANDMARKS,
+) -> Model:
+    """Return a self-contained model of a map, from its handle, its rows and its places.
+
+    Above ``max_landmarks`` cells it holds a uniform sample of them, the same at every call.
+    """
+    n_obs, seed = len(reference), 0
+    landmarks: dict[str, Any] = {"choice": "all"}
+    if n_obs > max_landmarks:
+        chosen = generator(child_seed(seed, "landmarks")).choice(n_obs, max_landmarks, replace=False)
+        chosen.sort()
+        reference, layout = reference[chosen], layout[chosen]
+        landmarks = {"choice": "uniform", "seed": seed}
+    arrays = {"reference": _frozen(reference), "layout": _frozen(layout)}
+    manifest = dataclasses.replace(
+        handle,
+        features=features,
+        n_obs_reference=n_obs,
+        landmarks=landmarks,
+        arrays=_describe(arrays)[0],
+    )
+    return Model(manifest, arrays)
+
+
+def check_kind(manifest: Manifest) -> None:
+    """Raise `ModelError` for a kind of model that nothing here can use."""
+    if manifest.kind not in _KINDS:
+        msg = f"the model is of kind {manifest.kind!r}; here are {listing(_KINDS)}. Upgrade vicinal, or install what made it"
+        raise ModelError(msg)
+
+
+def _check_stated(manifest: Manifest, arrays: Mapping[str, np.ndarray]) -> None:
+    if set(manifest.arrays) != set(arrays):
+        raise ModelError(f"the manifest states arrays {listing(manifest.arrays)}; there are {listing(arrays)}")
+    for name, entry in manifest.arrays.items():
+        there = (arrays[name].dtype.str, arrays[name].shape)
+        if there != (entry.dtype, entry.shape):
+            msg = f"array {name!r} has dtype {there[0]} and shape {there[1]}; the manifest states {entry.dtype} and {entry.shape}"
+            raise ModelError(msg)
+
+
+def _check_landmarks(manifest: Manifest, arrays: Mapping[str, np.ndarray]) -> None:
+    if set(arrays) != {"reference", "layout"}:
+        raise ModelError(f"a landmark model holds 'layout' and 'reference'; this one holds {listing(arrays)}")
+    for name, array in arrays.items():
+        if array.dtype != np.float32 or array.ndim != 2 or 0 in array.shape:
+            msg = f"array {name!r} has dtype {array.dtype} and shape {array.shape}; expected float32 rows and columns"
+            raise ModelError(msg)
+        if not np.isfinite(array).all():
+            raise ModelError(f"array {name!r} holds {int((~np.isfinite(array)).sum())} values that are NaN or infinite")
+    reference, layout = arrays["reference"], arrays["layout"]
+    if len(reference) != len(layout):
+        raise ModelError(f"'reference' has {len(reference)} rows and 'layout' {len(layout)}; they must be the same cells")
+    if manifest.representation is None or manifest.n_obs_reference is None:
+        raise ModelError("the manifest states no representation, or not how many cells the map has")
+    wanted = manifest.representation["n_features"]
+    if reference.shape[1] != wanted:
+        raise ModelError(f"'reference' has {reference.shape[1]} columns; the manifest states {wanted}")
+    if manifest.features is not None and len(manifest.features) != wanted:
+        raise ModelError(f"the manifest names {len(manifest.features)} features for {wanted} columns")
+
+
+_KINDS: dict[str, Callable[[Manifest, Mapping[str, np.ndarray]], None]] = {"landmarks": _check_landmarks}
+
+
+def save(model: Model, path: str | os.PathLike[str]) -> None:
+    """Write a model beside its target and rename it, so that a failure leaves what was there before."""
+    target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():
+        raise ModelError(f"path={str(path)!r}: there is no folder {str(target.parent)!r} to write to")
+    if target.is_dir():
+        raise ModelError(f"path={str(path)!r} is a folder; name a file")
+    temporary = target.with_name(f".vicinal-{secrets.token_hex(8)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            _write(model, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write(model: Model, file: IO[bytes]) -> None:
+    # Described again: the arrays of a model in memory can be changed by their owner.
+    entries, parts = _describe(model.arrays)
+    manifest = dataclasses.replace(model.manifest, arrays=entries)
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(_member(MANIFEST_MEMBER), manifest.to_json().encode())
+        for name, data in parts.items():
+            archive.writestr(_member(entries[name].file), data)
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    # The date and the system are fixed, so that equal models are equal files.
+    info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+    info.create_system, info.external_attr = 3, 0o644 << 16
+    return info
+
+
+def _describe(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, ArrayEntry], dict[str, bytes]]:
+    entries, parts = {}, {}
+    for name, array in arrays.items():
+        buffer = io.BytesIO()
+        np.lib.format.write_array(buffer, _portable(array), version=(1, 0), allow_pickle=False)
+        parts[name] = buffer.getvalue()
+        digest = hashlib.sha256(parts[name]).hexdigest()
+        entries[name] = ArrayEntry(file=f"{name}.npy", dtype=_portable(array).dtype.str, shape=array.shape, sha256=digest)
+    return entries, parts
+
+
+def _portable(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+
+
+def _frozen(array: np.ndarray) -> np.ndarray:
+    # A copy: the map in the AnnData goes its own way.
+    own = np.array(array, dtype=array.dtype.newbyteorder("<"), order="C")
+    own.flags.writeable = False
+    return own
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """Read a model file, checking every part of it before it is used.
+
+    Raises
+    ------
+    ModelError
+        If anything about the file is not as `save` writes it.
+    """
+    try:
+        with _open(path) as archive:
+            members = _members(archive)
+            manifest = parse_manifest(_read_member(archive, members[MANIFEST_MEMBER]))
+            check_kind(manifest)
+            _check_declared(members, manifest)
+            arrays = {n: _read_array(archive, members[e.file], n, e) for n, e in manifest.arrays.items()}
+        return Model(manifest, arrays)
+    except ModelError as error:
+        raise ModelError(f"Model file {os.fspath(path)!r}: {error}") from error.__cause__
+
+
+def _open(path: str | os.PathLike[str]) -> zipfile.ZipFile:
+    try:
+        with open(path, "rb") as file:
+            is_zip = file.read(4) == b"PK\x03\x04"
+        if not is_zip:
+            raise ModelError("this is not a vicinal model (not a zip file)")
+        return zipfile.ZipFile(path)
+    except FileNotFoundError as error:
+        raise ModelError("there is no such file") from error
+    except _UNREADABLE as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(f"the file is truncated or damaged ({error})") from error
+
+
+def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Return the members by name, none of them compressed, encrypted, repeated or outside the zip."""
+    members: dict[str, zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        name = info.orig_filename
+        if name != MANIFEST_MEMBER and not _MEMBER.fullmatch(name):
+            raise ModelError(f"it holds a member {name!r}, whose name is not allowed (plain names, no folders)")
+        if name in members:
+            raise ModelError(f"it holds {name!r} twice")
+        if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size or info.flag_bits & 1:
+            raise ModelError(f"its member {name!r} is compressed or encrypted; a model stores its parts as they are")
+        members[name] = info
+    if MANIFEST_MEMBER not in members:
+        raise ModelError("it is a zip file without model.json, not a vicinal model")
+    if members[MANIFEST_MEMBER].file_size > MAX_MANIFEST_BYTES:
+        raise ModelError(f"its model.json is larger than {MAX_MANIFEST_BYTES} bytes")
+    return members
+
+
+def _check_declared(members: Mapping[str, zipfile.ZipInfo], manifest: Manifest) -> None:
+    """Raise unless the zip holds what the manifest states and nothing else, each in the size it states."""
+    declared = [entry.file for entry in manifest.arrays.values()]
+    missing, extra = set(declared) - set(members), set(members) - set(declared) - {MANIFEST_MEMBER}
+    if missing:
+        raise ModelError(f"arrays are missing from it: {listing(missing)}")
+    if extra or len(set(declared)) != len(declared) or MANIFEST_MEMBER in declared:
+        raise ModelError(f"its members are not what its model.json states; not stated: {listing(extra)}")
+    for name, entry in manifest.arrays.items():
+        stated = _stated_bytes(name, entry)
+        if not stated < members[entry.file].file_size <= stated + MAX_HEADER_BYTES:
+            msg = f"array {name!r} takes {members[entry.file].file_size} bytes; its stated shape {entry.shape} takes {stated}"
+            raise ModelError(msg)
+
+
+def _stated_bytes(name: str, entry: ArrayEntry) -> int:
+    try:
+        dtype = np.dtype(entry.dtype)
+    except TypeError as error:
+        raise ModelError(f"array {name!r} has an unknown dtype {entry.dtype!r}") from error
+    if dtype.kind not in NUMERIC_KINDS:
+        raise ModelError(f"array {name!r} has dtype {entry.dtype!r}; only numbers are allowed")
+    size = dtype.itemsize
+    for length in entry.shape:
+        size *= length
+    return size
+
+
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    try:
+        return archive.read(info)
+    except _UNREADABLE as error:
+        raise ModelError(f"its member {info.filename!r} is truncated or damaged ({error})") from error
+
+
+def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, entry: ArrayEntry) -> np.ndarray:
+    data = _read_member(archive, info)
+    if hashlib.sha256(data).hexdigest() != entry.sha256:
+        raise ModelError(f"array {name!r} was altered: its SHA-256 is not the one model.json states")
+    try:
+        return _frozen(np.lib.format.read_array(io.BytesIO(data), allow_pickle=False))
+    except (ValueError, EOFError, TypeError, SyntaxError, MemoryError) as error:
+        raise ModelError(f"array {name!r} cannot be read ({error})") from error

@@ -1,0 +1,1 @@
+"""Plans a map and runs it; arrays in, arrays out."""

@@ -1,0 +1,431 @@
+"""Decides what will run; raises the errors about stages and parameters; computes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import numbers
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from ..contract.errors import InputError, did_you_mean, listing
+from ..contract.options import EmbedOptions
+from ..contract.source import Source
+from ..contract.spec import METHOD_OF_STAGE, BackendSpec, Capabilities, Preset
+from ..kernels.parallel import available_threads
+from ..plugin.manager import Manager, get_manager
+from . import policy
+from .route import route
+
+MAX_COMPONENTS = 10
+
+logger = logging.getLogger("vicinal")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """One stage of a plan.
+
+    Attributes
+    ----------
+    backend
+        The backend, built with its parameters.
+    params
+        Its parameters.
+    reason
+        Why it was chosen.
+    """
+
+    stage: str
+    name: str
+    distribution: str
+    backend: Any
+    params: Any
+    reason: str
+    capabilities: Capabilities = field(default_factory=Capabilities)
+
+    @property
+    def full_name(self) -> str:
+        """``name@distribution``."""
+        return f"{self.name}@{self.distribution}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What would run, and why.
+
+    Attributes
+    ----------
+    stages
+        Stage name to `Choice`; without ``knn`` where the graph is there already.
+    scores
+        The scores taken at the end.
+    n_neighbors
+        Neighbours of a cell, itself counted; None where no neighbours are looked up.
+    notes
+        What was read from where, and what was adjusted.
+    """
+
+    method: str
+    n_obs: int
+    n_components: int
+    n_neighbors: int | None
+    metric: str
+    random_state: int
+    n_jobs: int
+    stages: Mapping[str, Choice]
+    scores: tuple[Choice, ...]
+    representation: str | None
+    n_pcs: int | None
+    neighbors_key: str | None
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        head = f"{self.method}: {self.n_obs:,} cells to {self.n_components} dimensions, seed {self.random_state}, {self.n_jobs} threads"
+        lines = [f"  {c.stage:<10}{c.full_name:<26}{_shown(c.params)}  ({c.reason})" for c in self.stages.values()]
+        scores = f"  {'score':<10}{', '.join(c.name for c in self.scores) or 'none'}"
+        return "\n".join([head, *lines, scores, *(f"  note: {note}" for note in self.notes)])
+
+    __repr__ = __str__
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as plain data."""
+        return {
+            "method": self.method,
+            "n_obs": self.n_obs,
+            "n_components": self.n_components,
+            "n_neighbors": self.n_neighbors,
+            "metric": str(self.metric),
+            "random_state": self.random_state,
+            "n_jobs": self.n_jobs,
+            "representation": self.representation,
+            "stages": {c.stage: {"backend": c.full_name, "reason": c.reason, "params": _plain(c.params)} for c in self.stages.values()},
+            "scores": [c.full_name for c in self.scores],
+            "notes": list(self.notes),
+        }
+
+
+def make_plan(source: Source, options: EmbedOptions, manager: Manager | None = None) -> Plan:
+    """Choose every stage of a map.
+
+    Raises
+    ------
+    InputError
+        If an argument, a stage or a parameter cannot be used as given.
+    """
+    manager = manager or get_manager()
+    check_options(options)
+    preset = manager.preset(options.method)
+    picks = pick_stages(source, options, preset, manager)
+    n_neighbors, notes = count_neighbors(source, options, preset, needed="knn" in picks)
+    scores = _pick_scores(source, preset, manager)
+    chosen = build(picks, scores, _params_of(source, options), preset.defaults, manager)
+    stages = {c.stage: c for c in chosen if c.stage != "score"}
+    _check_forms(stages)
+    _check_components(stages, options.n_components)
+    return Plan(
+        method=options.method,
+        n_obs=source.n_obs,
+        n_components=int(options.n_components),
+        n_neighbors=n_neighbors,
+        metric=str(options.metric),
+        random_state=int(options.random_state),
+        n_jobs=options.n_jobs or available_threads(),
+        stages=stages,
+        scores=tuple(c for c in chosen if c.stage == "score"),
+        representation=source.representation.name if source.representation else None,
+        n_pcs=source.representation.n_pcs if source.representation else None,
+        neighbors_key=source.stored.key if source.stored and "knn" not in stages else options.neighbors_key,
+        notes=(*source.notes, *notes),
+    )
+
+
+def plan_neighbors(source: Source, options: EmbedOptions, manager: Manager | None = None) -> Plan:
+    """Choose the knn and graph stages alone, as `make_plan` would for UMAP.
+
+    Raises
+    ------
+    InputError
+        If an argument, a stage or a parameter cannot be used as given.
+    """
+    manager = manager or get_manager()
+    check_options(options)
+    preset = manager.preset("umap")
+    picks = {"knn": _pick_knn(source, options, preset), "graph": _pick_graph(source, options, preset)}
+    for pick in picks.values():
+        _check_inputs(pick, source, manager)
+    n_neighbors, notes = count_neighbors(source, options, preset, needed=True)
+    chosen = build(picks, [], options.params, preset.defaults, manager)
+    return Plan(
+        method="neighbors",
+        n_obs=source.n_obs,
+        n_components=0,
+        n_neighbors=n_neighbors,
+        metric=str(options.metric),
+        random_state=int(options.random_state),
+        n_jobs=options.n_jobs or available_threads(),
+        stages={c.stage: c for c in chosen},
+        scores=(),
+        representation=source.representation.name if source.representation else None,
+        n_pcs=source.representation.n_pcs if source.representation else None,
+        neighbors_key=None,
+        notes=(*source.notes, *notes),
+    )
+
+
+def plan_scores(*, labels: bool, manager: Manager | None = None) -> list[Choice]:
+    """Choose the scores of a map that is there already: every built-in one, by labels where there are any."""
+    manager = manager or get_manager()
+    names = [*manager.preset("umap").scores, *(["label_accuracy"] if labels else [])]
+    return build({}, [Pick("score", name, "asked for") for name in names], {}, {}, manager)
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A backend not yet built: by name, or an object of the user's."""
+
+    stage: str
+    name: str
+    reason: str
+    instance: Any = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def pick_stages(source: Source, options: EmbedOptions, preset: Preset, manager: Manager) -> dict[str, Pick]:
+    """Choose a backend for each stage, from what was given, the preset, or the policy."""
+    picks = {"graph": _pick_graph(source, options, preset)}
+    if picks["graph"].instance is not None or "stored_graph" not in _needs(picks["graph"], manager):
+        picks["knn"] = _pick_knn(source, options, preset)
+    picks["init"] = _pick_init(source, options, preset, manager)
+    for stage in ("objective", "optimizer"):
+        picks[stage] = _named_or_object(stage, getattr(options, stage), preset.stages.get(stage, "auto"), preset)
+    for pick in picks.values():
+        _check_inputs(pick, source, manager)
+    return {stage: picks[stage] for stage in ("knn", "graph", "init", "objective", "optimizer") if stage in picks}
+
+
+def _pick_knn(source: Source, options: EmbedOptions, preset: Preset) -> Pick:
+    given = options.knn
+    if isinstance(given, tuple):
+        if len(given) != 2:
+            raise InputError(f"knn is a tuple of {len(given)}; expected (indices, distances)")
+        arrays = {"indices": given[0], "distances": given[1]}
+        return Pick("knn", "given", "neighbours given as arrays", extra=arrays)
+    if hasattr(given, "fit_transform") and not hasattr(given, "build"):
+        return Pick("knn", "transformer", f"{type(given).__name__} given", extra={"estimator": given})
+    pick = _named_or_object("knn", given, preset.stages.get("knn", "auto"), preset, lambda: policy.auto_knn(source, options))
+    if pick.name == "given" and source.stored is not None and source.stored.neighbors is not None:
+        table = source.stored.neighbors
+        return dataclasses.replace(pick, extra={"indices": table.indices, "distances": table.distances})
+    return pick
+
+
+def _pick_graph(source: Source, options: EmbedOptions, preset: Preset) -> Pick:
+    if sparse.issparse(options.graph):
+        return Pick("graph", "precomputed", "a matrix given")
+    return _named_or_object("graph", options.graph, preset.stages.get("graph", "auto"), preset, lambda: policy.auto_graph(source, options))
+
+
+def _pick_init(source: Source, options: EmbedOptions, preset: Preset, manager: Manager) -> Pick:
+    given = options.init
+    if isinstance(given, np.ndarray):
+        return Pick("init", "array", "positions given")
+    if isinstance(given, str) and given != "auto" and given not in manager.names("init") and "positions" in source.arrays:
+        return Pick("init", "obsm", f"positions in obsm[{given!r}]")
+    if isinstance(given, str) and given != "auto" and "@" not in given and given not in manager.names("init"):
+        names = [*manager.names("init"), *source.obsm_keys]
+        msg = (
+            f"init={given!r} is neither a backend ({listing(manager.names('init'))}) nor a key of obsm"
+            f" ({listing(source.obsm_keys)}).{did_you_mean(given, names)}"
+        )
+        raise InputError(msg)
+    return _named_or_object("init", given, preset.stages.get("init", "auto"), preset, lambda: policy.auto_init(source, options))
+
+
+def _named_or_object(
+    stage: str,
+    given: Any,
+    by_preset: str,
+    preset: Preset,
+    auto: Callable[[], tuple[str, str]] | None = None,
+) -> Pick:
+    if not isinstance(given, str):
+        if callable(getattr(given, METHOD_OF_STAGE[stage], None)) and not isinstance(given, type):
+            return Pick(stage, type(given).__name__, "an object given", instance=given)
+        msg = (
+            f"{stage} is a {type(given).__name__}; give a backend's name or an object with a method"
+            f" {METHOD_OF_STAGE[stage]!r} (an instance, not a class)"
+        )
+        raise InputError(msg)
+    if given != "auto":
+        return Pick(stage, given, "given")
+    if by_preset != "auto":
+        return Pick(stage, by_preset, f"the preset {preset.name!r}")
+    if auto is None:
+        raise InputError(f"the preset {preset.name!r} leaves {stage} open; name one with {stage}=")
+    return Pick(stage, *auto())
+
+
+def _needs(pick: Pick, manager: Manager) -> tuple[str, ...]:
+    if pick.instance is not None:
+        return getattr(pick.instance, "capabilities", Capabilities()).inputs
+    spec = manager.resolve(pick.stage, pick.name).spec
+    assert isinstance(spec, BackendSpec)
+    return spec.capabilities.inputs
+
+
+def _check_inputs(pick: Pick, source: Source, manager: Manager) -> None:
+    """Raise where a backend needs something the AnnData or the arguments do not have."""
+    there = {
+        "representation": source.representation is not None,
+        "stored_graph": source.stored is not None and source.stored.graph is not None,
+        "positions": "positions" in source.arrays,
+        "paga": "paga_positions" in source.arrays,
+        "labels": source.labels is not None,
+        "given_neighbors": bool(pick.extra),
+        "transformer": bool(pick.extra),
+    }
+    remedy = {
+        "representation": "a representation: run sc.pp.pca(adata) or give use_rep=",
+        "stored_graph": "stored connectivities: run sc.pp.neighbors(adata), or give neighbors_key=",
+        "positions": "positions: give an array, or the name of an obsm key",
+        "paga": "PAGA positions: run sc.tl.paga and sc.pl.paga",
+        "labels": "labels: name a column of obs",
+        "given_neighbors": "arrays: give knn=(indices, distances)",
+        "transformer": "an estimator: give the KNeighborsTransformer object itself as knn=",
+    }
+    for need in _needs(pick, manager):
+        if not there.get(need, True):
+            raise InputError(f"{pick.stage}={pick.name!r} needs {remedy[need]}")
+
+
+def _pick_scores(source: Source, preset: Preset, manager: Manager) -> list[Pick]:
+    if source.representation is None or source.n_obs < 3:
+        return []
+    picks = [Pick("score", name, "the preset") for name in preset.scores]
+    return [p for p in picks if source.labels is not None or "labels" not in _needs(p, manager)]
+
+
+def _params_of(source: Source, options: EmbedOptions) -> dict[str, Any]:
+    named = {"min_dist": options.min_dist, "spread": options.spread, "n_epochs": options.n_epochs}
+    return {**{name: value for name, value in named.items() if value is not None}, **options.params}
+
+
+def build(
+    picks: Mapping[str, Pick],
+    scores: Sequence[Pick],
+    params: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    manager: Manager,
+) -> list[Choice]:
+    """Route the parameters and build every chosen backend with its own."""
+    every = [*picks.values(), *scores]
+    entries = [None if pick.instance is not None else manager.resolve(pick.stage, pick.name) for pick in every]
+    takers = [(p.stage, p.name, e.spec.fields if e else ()) for p, e in zip(every, entries, strict=True)]  # type: ignore[union-attr]
+    arguments = [f.name for f in dataclasses.fields(EmbedOptions) if f.name != "params"]
+    given = route(params, takers, arguments)
+    return [
+        _build_one(pick, entry, given[pick.stage, pick.name], defaults, manager)
+        for pick, entry in zip(every, entries, strict=True)
+    ]
+
+
+def _build_one(pick: Pick, entry: Any, given: Mapping[str, Any], defaults: Mapping[str, Any], manager: Manager) -> Choice:
+    if pick.instance is not None:
+        capabilities = getattr(pick.instance, "capabilities", Capabilities(forms=("kernel",)))
+        params = getattr(pick.instance, "params", None)
+        return Choice(
+            stage=pick.stage,
+            name=pick.name,
+            distribution=type(pick.instance).__module__,
+            backend=pick.instance,
+            params=params,
+            reason=pick.reason,
+            capabilities=capabilities,
+        )
+    spec = entry.spec
+    preset = {name: value for name, value in defaults.items() if name in spec.fields}
+    params = spec.params(**{**preset, **pick.extra, **given})
+    return Choice(
+        stage=pick.stage,
+        name=spec.name,
+        distribution=entry.distribution,
+        backend=manager.load(entry)(params),
+        params=params,
+        reason=pick.reason,
+        capabilities=spec.capabilities,
+    )
+
+
+def count_neighbors(source: Source, options: EmbedOptions, preset: Preset, *, needed: bool) -> tuple[int | None, list[str]]:
+    """Return the number of neighbours, the cell itself counted, and a note where it was clipped."""
+    asked, n_obs = options.n_neighbors, source.n_obs
+    if asked is not None and (not _is_integer(asked) or asked < 2):
+        raise InputError(f"n_neighbors={asked!r} is not allowed; give an integer from 2 to {max(n_obs - 1, 2)} (the cell itself counts)")
+    if asked is not None and asked >= n_obs:
+        msg = f"n_neighbors={asked} is not allowed for {n_obs} cells; give less than {n_obs}, or leave it out"
+        raise InputError(msg)
+    if not needed:
+        return (source.stored.n_neighbors if source.stored else None), []
+    if asked is not None:
+        return int(asked), []
+    if isinstance(options.knn, tuple):
+        return min(np.shape(options.knn[0])[-1] + 1, n_obs) if np.ndim(options.knn[0]) == 2 else preset.n_neighbors, []
+    if preset.n_neighbors > n_obs:
+        note = f"n_neighbors clipped from {preset.n_neighbors} to {n_obs}: there are {n_obs} cells"
+        logger.info(note)
+        return n_obs, [note]
+    return preset.n_neighbors, []
+
+
+def check_options(options: EmbedOptions) -> None:
+    """Raise `InputError` for values no method allows."""
+    if not isinstance(options.method, str):
+        raise InputError(f"method is a {type(options.method).__name__}; give a method's name, such as 'umap'")
+    if not _is_integer(options.n_components) or not 1 <= options.n_components <= MAX_COMPONENTS:
+        raise InputError(f"n_components={options.n_components!r} is not allowed; give an integer from 1 to {MAX_COMPONENTS}")
+    if not _is_integer(options.random_state):
+        msg = f"random_state={options.random_state!r} is not allowed; give an integer: every map here is made from a seed"
+        raise InputError(msg)
+    if options.n_jobs is not None and (not _is_integer(options.n_jobs) or options.n_jobs < 1):
+        raise InputError(f"n_jobs={options.n_jobs!r} is not allowed; give a positive integer, or None for all processors")
+    if not isinstance(options.metric, str):
+        raise InputError(f"metric is a {type(options.metric).__name__}; give a metric's name, such as 'euclidean'")
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def _check_forms(stages: Mapping[str, Choice]) -> None:
+    objective, optimizer = stages["objective"], stages["optimizer"]
+    offered, consumed = objective.capabilities.forms, optimizer.capabilities.forms
+    if not set(offered) & set(consumed):
+        msg = (
+            f"objective {objective.name!r} offers the forms {listing(offered)}, optimizer {optimizer.name!r}"
+            f" consumes {listing(consumed)}; choose a pair that shares one"
+        )
+        raise InputError(msg)
+
+
+def _check_components(stages: Mapping[str, Choice], n_components: int) -> None:
+    for stage in ("init", "optimizer"):
+        low, high = stages[stage].capabilities.n_components
+        if not low <= n_components <= high:
+            msg = f"n_components={n_components} is not allowed with {stage}={stages[stage].name!r}; it can do {low} to {high}"
+            raise InputError(msg)
+
+
+def _plain(params: Any) -> dict[str, Any]:
+    if not dataclasses.is_dataclass(params) or isinstance(params, type):
+        return {}
+    values = {f.name: getattr(params, f.name) for f in dataclasses.fields(params)}
+    return {name: value for name, value in values.items() if isinstance(value, bool | int | float | str | tuple)}
+
+
+def _shown(params: Any) -> str:
+    return ", ".join(f"{name}={value}" for name, value in _plain(params).items())

@@ -1,0 +1,39 @@
+"""What ``auto`` means for each stage: plain rules, each answer with its reason."""
+
+from __future__ import annotations
+
+from ..contract.options import EmbedOptions
+from ..contract.source import Source
+
+EXACT_UP_TO = 30_000
+"""Cells up to which exact neighbours are found sooner than pynndescent has compiled."""
+
+EXACT_METRICS = ("euclidean", "cosine", "manhattan")
+
+SPECTRAL_UP_TO = 200_000
+"""Cells up to which the eigenvectors of the graph are worth their time."""
+
+
+def auto_knn(source: Source, options: EmbedOptions) -> tuple[str, str]:
+    """Choose how neighbours are found."""
+    if source.stored is not None and source.stored.neighbors is not None:
+        wanted = options.n_neighbors or 0
+        if wanted - 1 <= source.stored.neighbors.k:
+            return "given", f"the {wanted} nearest of the neighbours stored under {source.stored.key!r}"
+    if options.metric in EXACT_METRICS and source.n_obs <= EXACT_UP_TO:
+        return "exact", f"{source.n_obs:,} cells are at most {EXACT_UP_TO:,}"
+    return "pynndescent", f"{source.n_obs:,} cells with metric {str(options.metric)!r}"
+
+
+def auto_graph(source: Source, options: EmbedOptions) -> tuple[str, str]:
+    """Choose how the graph is made."""
+    if source.stored is not None and source.stored.graph is not None:
+        return "precomputed", f"the connectivities stored under {source.stored.key!r}"
+    return "fuzzy", "from the neighbours"
+
+
+def auto_init(source: Source, options: EmbedOptions) -> tuple[str, str]:
+    """Choose the first layout."""
+    if source.n_obs <= SPECTRAL_UP_TO or source.representation is None:
+        return "spectral", f"{source.n_obs:,} cells are at most {SPECTRAL_UP_TO:,}"
+    return "pca", f"{source.n_obs:,} cells are more than {SPECTRAL_UP_TO:,}"

@@ -1,0 +1,78 @@
+"""Sends each parameter to the one backend that has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..contract.errors import InputError, did_you_mean, listing
+
+SYNONYMS = {
+    "alpha": "learning_rate",
+    "gamma": "repulsion_strength",
+    "init_pos": "init",
+    "k": "n_neighbors",
+    "maxiter": "n_epochs",
+    "n_iter": "n_epochs",
+    "n_dims": "n_components",
+    "rng": "random_state",
+    "seed": "random_state",
+    "verbose": "logging.getLogger('vicinal')",
+}
+"""Names that other packages use, to the ones used here."""
+
+SEPARATOR = "__"
+
+
+def route(
+    params: Mapping[str, Any],
+    takers: Sequence[tuple[str, str, Sequence[str]]],
+    arguments: Sequence[str],
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the parameters by ``(stage, backend)``.
+
+    Parameters
+    ----------
+    params
+        Name to value; ``stage__name`` or ``backend__name`` says whose parameter is meant.
+    takers
+        ``(stage, backend, field names)`` of every chosen backend.
+    arguments
+        Names of the function's own arguments, for suggestions.
+
+    Raises
+    ------
+    InputError
+        If no chosen backend has the parameter, or several have.
+    """
+    routed: dict[tuple[str, str], dict[str, Any]] = {(stage, backend): {} for stage, backend, _ in takers}
+    for given, value in params.items():
+        owners, name = _owners(given, takers)
+        if not owners:
+            raise InputError(_unknown(given, takers, arguments))
+        if len(owners) > 1:
+            raise InputError(_ambiguous(given, name, owners))
+        routed[owners[0]][name] = value
+    return routed
+
+
+def _owners(given: str, takers: Sequence[tuple[str, str, Sequence[str]]]) -> tuple[list[tuple[str, str]], str]:
+    prefix, separator, rest = given.partition(SEPARATOR)
+    if separator and rest:
+        return [(stage, b) for stage, b, fields in takers if prefix in (stage, b) and rest in fields], rest
+    return [(stage, backend) for stage, backend, fields in takers if given in fields], given
+
+
+def _ambiguous(given: str, name: str, owners: Sequence[tuple[str, str]]) -> str:
+    stages = [stage for stage, _ in owners]
+    prefixes = stages if len(set(stages)) == len(stages) else [backend for _, backend in owners]
+    taken = ", ".join(f"{stage} {backend!r}" for stage, backend in owners)
+    return f"{given!r} is ambiguous: {taken} take it; give one of {listing(f'{p}{SEPARATOR}{name}' for p in prefixes)}"
+
+
+def _unknown(given: str, takers: Sequence[tuple[str, str, Sequence[str]]], arguments: Sequence[str]) -> str:
+    names = [field for _, _, fields in takers for field in fields]
+    meant = SYNONYMS.get(given)
+    hint = f" Did you mean {meant!r}?" if meant else did_you_mean(given, [*names, *arguments])
+    taken = "; ".join(f"{stage} {backend!r}: {', '.join(fields) or 'none'}" for stage, backend, fields in takers)
+    return f"unknown parameter {given!r}.{hint} The chosen backends take: {taken}"

@@ -1,0 +1,371 @@
+"""Runs a plan: the stages in order, each checked, nothing written."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+from ..contract.data import Graph, Layout, Neighbors
+from ..contract.errors import InputError, StageError, VicinalError
+from ..contract.requests import GraphRequest, InitRequest, KnnRequest, OptimizeRequest, ScoreRequest
+from ..contract.seeds import child_seed, generator
+from ..contract.source import EmbedResult, LossHistory, Source
+from ..contract.stages import Optimization
+from ..plugin.manager import get_manager
+from .checks import check_graph, check_layout, check_neighbors, check_scores
+from .loss import LossProbe
+from .neighborhoods import sampled_neighborhoods
+from .plan import Choice, Plan
+
+LOSS_POINTS = 20
+JITTER = 1e-4
+N_SCORED_CELLS = 1000
+SCORED_NEIGHBORS = 50
+FALLBACK_NEIGHBORS = 15
+
+logger = logging.getLogger("vicinal")
+
+
+def run(plan: Plan, source: Source) -> EmbedResult:
+    """Run every stage of a plan and return the finished map."""
+    under_way = Run(plan, source)
+    under_way.step(under_way.n_epochs)
+    return under_way.finish()
+
+
+class Run:
+    """A map under way: everything before the optimisation is done, the epochs are taken by `step`.
+
+    Attributes
+    ----------
+    timings
+        Seconds by stage so far.
+    """
+
+    def __init__(self, plan: Plan, source: Source) -> None:
+        self.plan, self.source = plan, source
+        self.timings: dict[str, float] = {}
+        self.graph = self._graph(self._neighbors())
+        self._note_isolated()
+        self.optimization = self._start(self._first_layout())
+        self._probe = LossProbe(self.graph, self._objective, seed=self._seed("loss"))
+        points = np.linspace(0, self.n_epochs, min(LOSS_POINTS, self.n_epochs) + 1)
+        self._loss_epochs = np.unique(np.round(points).astype(np.int64))
+        self._losses: dict[int, dict[str, float]] = {}
+        self._record_loss()
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs planned."""
+        return int(self.optimization.n_epochs)
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return int(self.optimization.epoch)
+
+    @property
+    def layout(self) -> Layout:
+        """The present layout."""
+        return self.optimization.layout
+
+    @property
+    def loss(self) -> LossHistory:
+        """The objective's value so far."""
+        epochs = sorted(self._losses)
+        parts = {name: np.array([self._losses[e][name] for e in epochs]) for name in ("attraction", "repulsion")}
+        return LossHistory(epochs=np.array(epochs, dtype=np.int64), total=parts["attraction"] + parts["repulsion"], parts=parts)
+
+    def step(self, n_epochs: int, **overrides: Any) -> None:
+        """Take some epochs, stopping on the way where the loss is recorded."""
+        last = self.epoch + n_epochs
+        stops = [int(e) for e in self._loss_epochs if self.epoch < e < last]
+        choice = self.plan.stages["optimizer"]
+        with self._timed("optimizer", choice), _progress(n_epochs, choice.name) as bar:
+            for stop in [*stops, last]:
+                taken = stop - self.epoch
+                self.optimization.step(taken, **overrides)
+                bar.update(taken)
+                self._record_loss()
+
+    def finish(self) -> EmbedResult:
+        """Check and score the present layout, and return it with its provenance."""
+        layout = np.array(self.layout, dtype=np.float32, order="C")
+        self._require(check_layout(layout, self.plan.n_obs, self.plan.n_components), self.plan.stages["optimizer"])
+        result = self._result(layout, self._score(layout))
+        summary = {"params": result.params, "backends": result.backends, "timings": result.timings, "score": result.score}
+        get_manager().notify("vicinal_embed_finished", summary)
+        return result
+
+    def _neighbors(self) -> Neighbors | None:
+        choice = self.plan.stages.get("knn")
+        if choice is None:
+            return None
+        return find_neighbors(choice, self.plan, self.source, self._timed)
+
+    def _graph(self, neighbors: Neighbors | None) -> Graph:
+        return make_graph(self.plan.stages["graph"], self.plan, self.source, neighbors, self._timed)
+
+    def _first_layout(self) -> Layout:
+        choice = self.plan.stages["init"]
+        request = InitRequest(
+            graph=self.graph,
+            n_components=self.plan.n_components,
+            representation=self.source.representation.values if self.source.representation else None,
+            arrays=self.source.arrays,
+            seed=self._seed("init"),
+            n_jobs=self.plan.n_jobs,
+        )
+        with self._timed("init", choice):
+            layout = choice.backend.place(request)
+        self._require(check_layout(layout, self.plan.n_obs, self.plan.n_components), choice)
+        if choice.capabilities.final_scale:
+            return layout.copy()
+        # Coincident cells get no force from each other: a trace of noise lets them part.
+        noise = generator(self._seed("jitter")).normal(scale=JITTER, size=layout.shape)
+        return (self._objective.rescale(layout) + noise).astype(np.float32)
+
+    def _start(self, layout: Layout) -> Optimization:
+        choice = self.plan.stages["optimizer"]
+        request = OptimizeRequest(
+            graph=self.graph,
+            layout=layout,
+            objective=self._objective,
+            representation=self.source.representation.values if self.source.representation else None,
+            labels=self.source.labels,
+            fixed=self.source.fixed,
+            seed=self._seed("optimizer"),
+            n_jobs=self.plan.n_jobs,
+        )
+        with self._timed("optimizer", choice):
+            return choice.backend.start(request)
+
+    def _score(self, layout: Layout) -> dict[str, float]:
+        scores: dict[str, float] = {}
+        if not self.plan.scores:
+            return scores
+        start = time.perf_counter()
+        assert self.source.representation is not None
+        request = score_request(
+            self.source.representation.values,
+            layout,
+            metric=self.plan.metric,
+            labels=self.source.labels,
+            seed=self._seed("score"),
+            n_jobs=self.plan.n_jobs,
+        )
+        for choice in self.plan.scores:
+            scores |= measure(choice, request)
+        self.timings["score"] = time.perf_counter() - start
+        return scores
+
+    def _result(self, layout: Layout, scores: Mapping[str, float]) -> EmbedResult:
+        plan, provenance = self.plan, self.provenance()
+        provenance["params"]["n_epochs"] = self.epoch
+        reusable = {
+            "kind": "landmarks",
+            "method": plan.method,
+            **provenance,
+            "representation": self._representation_record(),
+            "metric": plan.metric,
+            "n_neighbors": plan.n_neighbors or min(FALLBACK_NEIGHBORS, plan.n_obs),
+        }
+        return EmbedResult(
+            layout=layout,
+            params=provenance["params"],
+            loss=self.loss,
+            backends=provenance["backends"],
+            timings={**self.timings, "total": sum(self.timings.values())},
+            score=scores,
+            reusable=reusable,
+        )
+
+    def provenance(self) -> dict[str, dict[str, Any]]:
+        """Return the effective parameters, the backends and the versions of this run."""
+        plan = self.plan
+        params = {
+            "method": plan.method,
+            "n_components": plan.n_components,
+            "n_neighbors": plan.n_neighbors,
+            "metric": plan.metric,
+            "random_state": plan.random_state,
+            "use_rep": plan.representation,
+            "n_pcs": plan.n_pcs,
+            "neighbors_key": plan.neighbors_key,
+        }
+        for choice in plan.stages.values():
+            for name, value in _effective(choice).items():
+                params[name if name not in params else f"{choice.stage}__{name}"] = value
+        return {
+            "params": {**params, "n_epochs": self.n_epochs},
+            "backends": {stage: choice.full_name for stage, choice in plan.stages.items()},
+            "versions": _versions({choice.distribution for choice in plan.stages.values()}),
+        }
+
+    def restore(self, state: Mapping[str, np.ndarray], epoch: int, losses: Mapping[str, Mapping[str, float]]) -> None:
+        """Go to where another run of the same plan was."""
+        self.optimization.restore(state, epoch)
+        self._losses = {int(at): dict(parts) for at, parts in losses.items()}
+
+    @property
+    def losses(self) -> dict[str, dict[str, float]]:
+        """The recorded losses by epoch, as plain data."""
+        return {str(epoch): parts for epoch, parts in self._losses.items()}
+
+    def _representation_record(self) -> dict[str, Any] | None:
+        found = self.source.representation
+        return found and {"name": found.name, "n_features": found.values.shape[1], "n_pcs": found.n_pcs}
+
+    def _record_loss(self) -> None:
+        start = time.perf_counter()
+        self._losses[self.epoch] = self._probe.evaluate(self.optimization.layout)
+        self.timings["loss"] = self.timings.get("loss", 0.0) + time.perf_counter() - start
+
+    def _note_isolated(self) -> None:
+        isolated = int((np.diff(self.graph.indptr) == 0).sum())
+        if isolated and self.plan.n_obs > 1:
+            logger.warning("%d of %d cells have no neighbour in the graph; they stay where they start", isolated, self.plan.n_obs)
+
+    @property
+    def _objective(self) -> Any:
+        return self.plan.stages["objective"].backend
+
+    def _seed(self, stage: str) -> int:
+        return child_seed(self.plan.random_state, stage)
+
+    def _timed(self, stage: str, choice: Choice) -> Any:
+        return timed(stage, choice, self.timings)
+
+    @staticmethod
+    def _require(problem: str, choice: Choice) -> None:
+        require(problem, choice)
+
+
+def find_neighbors(choice: Choice, plan: Any, source: Source, timer: Any) -> Neighbors:
+    """Run the knn stage of a plan."""
+    k = plan.n_neighbors - 1
+    request = KnnRequest(
+        representation=source.representation.values if source.representation else None,
+        k=k,
+        n_obs=source.n_obs,
+        metric=plan.metric,
+        seed=child_seed(plan.random_state, "knn"),
+        n_jobs=plan.n_jobs,
+    )
+    with timer("knn", choice):
+        neighbors = choice.backend.build(request).neighbors()
+    require(check_neighbors(neighbors, source.n_obs, max(k, getattr(neighbors, "k", 0))), choice)
+    return neighbors.nearest(k) if neighbors.k > k else neighbors
+
+
+def make_graph(choice: Choice, plan: Any, source: Source, neighbors: Neighbors | None, timer: Any) -> Graph:
+    """Run the graph stage of a plan."""
+    request = GraphRequest(
+        n_obs=source.n_obs,
+        neighbors=neighbors,
+        stored=source.stored.graph if source.stored else None,
+        seed=child_seed(plan.random_state, "graph"),
+        n_jobs=plan.n_jobs,
+    )
+    with timer("graph", choice):
+        graph = choice.backend.build(request)
+    require(check_graph(graph, source.n_obs), choice)
+    return graph
+
+
+def score_request(
+    representation: np.ndarray,
+    layout: Layout,
+    *,
+    metric: str,
+    seed: int,
+    n_jobs: int,
+    labels: np.ndarray | None = None,
+    n_sample: int = N_SCORED_CELLS,
+) -> ScoreRequest:
+    """Find the sampled cells' exact neighbours in representation and layout, for all scores at once."""
+    sample, near, near_in_layout, ranks = sampled_neighborhoods(
+        representation, layout, metric=metric, n_sample=n_sample, k=SCORED_NEIGHBORS, seed=seed, n_jobs=n_jobs
+    )
+    return ScoreRequest(
+        representation=representation,
+        layout=layout,
+        sample=sample,
+        representation_neighbors=near,
+        layout_neighbors=near_in_layout,
+        layout_ranks=ranks,
+        labels=labels,
+        seed=seed,
+    )
+
+
+def measure(choice: Choice, request: ScoreRequest) -> dict[str, float]:
+    """Run one score backend."""
+    with timed("score", choice, {}):
+        found = choice.backend.measure(request)
+    require(check_scores(found), choice)
+    return {name: float(value) for name, value in found.items()}
+
+
+@contextmanager
+def timed(stage: str, choice: Choice, timings: dict[str, float]) -> Iterator[None]:
+    """Add a stage's seconds, tell observers, and give its failures the stage's name."""
+    start = time.perf_counter()
+    try:
+        yield
+    except VicinalError:
+        raise
+    except Exception as error:  # a backend may fail in any way; the user learns which one did
+        raise StageError(stage, choice.full_name, f"{type(error).__name__}: {error}") from error
+    seconds = time.perf_counter() - start
+    timings[stage] = timings.get(stage, 0.0) + seconds
+    logger.debug("%s by %s: %.3f s", stage, choice.full_name, seconds)
+    get_manager().notify("vicinal_stage_finished", {"stage": stage, "backend": choice.full_name, "seconds": seconds})
+
+
+def require(problem: str, choice: Choice) -> None:
+    """Raise `StageError` if a check found a problem."""
+    if problem:
+        raise StageError(choice.stage, choice.full_name, problem)
+
+
+def _effective(choice: Choice) -> dict[str, Any]:
+    """Return a backend's scalar parameters, those it worked out itself in place of None."""
+    if not dataclasses.is_dataclass(choice.params):
+        return {}
+    values = {f.name: getattr(choice.backend, f.name, getattr(choice.params, f.name)) for f in dataclasses.fields(choice.params)}
+    return {name: value for name, value in values.items() if isinstance(value, bool | int | float | str)}
+
+
+def _versions(distributions: set[str]) -> dict[str, str]:
+    names = {"vicinal", "anndata", "numpy", "scipy", "numba"} | distributions
+    found = {}
+    for name in sorted(names):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@contextmanager
+def _progress(n_epochs: int, name: str) -> Iterator[Any]:
+    from tqdm.auto import tqdm
+
+    quiet = not (sys.stderr is not None and sys.stderr.isatty()) and "ipykernel" not in sys.modules
+    with tqdm(total=n_epochs, desc=name, unit="epoch", disable=quiet, delay=0.5, leave=False) as bar:
+        yield bar
+
+
+def check_step(n_epochs: object) -> None:
+    """Raise `InputError` unless given a number of epochs."""
+    if not isinstance(n_epochs, int | np.integer) or isinstance(n_epochs, bool) or n_epochs < 0:
+        raise InputError(f"n_epochs={n_epochs!r} is not allowed; give how many epochs to take, 0 or more")

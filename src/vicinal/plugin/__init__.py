@@ -1,0 +1,1 @@
+"""Discovery, admission and resolution of backends."""

@@ -1,0 +1,7 @@
+"""Preprocessing: neighbours for the rest of the ecosystem."""
+
+from __future__ import annotations
+
+from .neighbors import neighbors
+
+__all__ = ["neighbors"]

@@ -1,0 +1,96 @@
+"""Our neighbours and graph in scanpy's slots."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anndata import AnnData
+
+from ..adata.keys import DEFAULT_NEIGHBORS
+from ..adata.read import check_adata, read_representation
+from ..adata.write import duplicate, put_neighbors
+from ..contract.options import EmbedOptions
+from ..contract.source import Source
+from ..pipeline.plan import plan_neighbors
+from ..pipeline.run import find_neighbors, make_graph, timed
+
+
+def neighbors(
+    adata: AnnData,
+    *,
+    n_neighbors: int = 15,
+    use_rep: str | None = None,
+    n_pcs: int | None = None,
+    metric: str = "euclidean",
+    knn: Any = "auto",
+    graph: Any = "auto",
+    random_state: int = 0,
+    n_jobs: int | None = None,
+    key_added: str | None = None,
+    copy: bool = False,
+    **params: Any,
+) -> AnnData | None:
+    """Find neighbours and weigh them, and store both where scanpy does.
+
+    Parameters
+    ----------
+    adata
+        Annotated data, cells in rows.
+    n_neighbors
+        Neighbours of each cell, the cell itself counted; less than the number of cells.
+    use_rep, n_pcs, metric, knn, graph, random_state, n_jobs, **params
+        As for `vicinal.tl.embed`.
+    key_added
+        Key in ``uns``, and prefix in ``obsp``; None for ``"neighbors"``, ``"distances"`` and ``"connectivities"``.
+    copy
+        Leave ``adata`` alone and return a copy.
+
+    Returns
+    -------
+    None, or the copy. ``obsp["distances"]`` has ``n_neighbors - 1`` entries a row, ``obsp["connectivities"]`` the weights
+    (float32), ``uns["neighbors"]`` the parameters; leiden, paga, dpt and umap of scanpy use them as their own.
+
+    Raises
+    ------
+    InputError
+        Before any work, if an argument or a value in ``adata`` cannot be used.
+    StageError
+        If a backend fails; ``adata`` is then unchanged.
+    """
+    check_adata(adata)
+    options = EmbedOptions(
+        n_neighbors=n_neighbors,
+        use_rep=use_rep,
+        n_pcs=n_pcs,
+        metric=metric,
+        knn=knn,
+        graph=graph,
+        random_state=random_state,
+        n_jobs=n_jobs,
+        params=params,
+    )
+    representation, note = read_representation(adata, options, None)
+    source = Source(n_obs=adata.n_obs, representation=representation, notes=(note,) if note else ())
+    plan = plan_neighbors(source, options)
+    timings: dict[str, float] = {}
+    timer = lambda stage, choice: timed(stage, choice, timings)  # noqa: E731  a partial of two names
+    found = find_neighbors(plan.stages["knn"], plan, source, timer)
+    weighed = make_graph(plan.stages["graph"], plan, source, found, timer)
+    target = duplicate(adata) if copy else adata
+    put_neighbors(
+        target,
+        key_added=None if key_added == DEFAULT_NEIGHBORS else key_added,
+        params={
+            "n_neighbors": plan.n_neighbors,
+            "method": "umap",
+            "metric": plan.metric,
+            "random_state": plan.random_state,
+            "use_rep": plan.representation,
+            "n_pcs": plan.n_pcs,
+            "knn": plan.stages["knn"].full_name,
+            "graph": plan.stages["graph"].full_name,
+        },
+        distances=found.to_csr(),
+        connectivities=weighed.to_scipy(),
+    )
+    return target if copy else None

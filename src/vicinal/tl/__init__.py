@@ -1,0 +1,11 @@
+"""Tools: make, score, save and reuse maps."""
+
+from __future__ import annotations
+
+from .embed import embed
+from .plan import plan
+from .project import project
+from .score import score
+from .start import EmbedRun, start
+
+__all__ = ["EmbedRun", "embed", "plan", "project", "score", "start"]

@@ -1,0 +1,38 @@
+"""What would run, and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anndata import AnnData
+
+from ..adata.read import read
+from ..contract.options import EmbedOptions
+from ..pipeline.plan import Plan, make_plan
+from ._options import with_embed_arguments
+
+
+@with_embed_arguments
+def plan(adata: AnnData, method: str = "umap", **options: Any) -> Plan:
+    """Return what `embed` would do with the same arguments; run nothing and write nothing.
+
+    Parameters
+    ----------
+    adata
+        Annotated data, cells in rows.
+    method
+        Name of a preset.
+    **options
+        As for `vicinal.tl.embed`.
+
+    Returns
+    -------
+    The plan; printed, it names for each stage the backend, its parameters and the reason.
+
+    Raises
+    ------
+    InputError
+        If an argument or a value in ``adata`` cannot be used.
+    """
+    collected = EmbedOptions.collect(method, options)
+    return make_plan(read(adata, collected), collected)

@@ -1,0 +1,93 @@
+"""How well a map keeps what it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from anndata import AnnData
+
+from ..adata.keys import keys_of_basis
+from ..adata.read import check_adata, read_labels, read_layout, read_representation
+from ..adata.write import put_score
+from ..contract.errors import InputError
+from ..contract.options import EmbedOptions
+from ..contract.seeds import child_seed
+from ..kernels.parallel import available_threads
+from ..pipeline.plan import plan_scores
+from ..pipeline.run import N_SCORED_CELLS, measure, score_request
+
+
+def score(
+    adata: AnnData,
+    basis: str = "X_umap",
+    *,
+    labels: str | None = None,
+    use_rep: str | None = None,
+    n_pcs: int | None = None,
+    n_sample: int = N_SCORED_CELLS,
+    random_state: int = 0,
+    n_jobs: int | None = None,
+) -> dict[str, float]:
+    """Score a map against the representation it was made from; any map in ``obsm``, also another tool's.
+
+    Neighbours are exact, of a seeded sample of cells among all cells.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with a map.
+    basis
+        Key of the map in ``obsm``, with or without ``X_``.
+    labels
+        Column of ``obs`` for ``label_accuracy``; None to leave it out.
+    use_rep, n_pcs
+        The representation; None for the one recorded with the map, else as `vicinal.tl.embed` chooses.
+    n_sample
+        Cells in the sample; all cells where there are fewer.
+    random_state
+        Seed of the sample.
+    n_jobs
+        Threads; None for all processors.
+
+    Returns
+    -------
+    The scores, also written to ``uns[...]["score"]``: ``knn_recall_15`` and ``knn_recall_50`` (shared neighbours, 0 to
+    1), ``trustworthiness`` (Venna and Kaski 2001, 15 neighbours), ``global_correlation`` (Spearman, of distances) and
+    ``label_accuracy`` (a vote of the 15 nearest in the map). Those undefined for few cells are left out.
+
+    Raises
+    ------
+    InputError
+        If the map, the representation or the labels are missing or cannot be used.
+    """
+    check_adata(adata)
+    if not isinstance(n_sample, int) or n_sample < 1:
+        raise InputError(f"n_sample={n_sample!r} is not allowed; give how many cells to score, at least 1")
+    keys = keys_of_basis(adata, basis)
+    layout = read_layout(adata, keys.obsm)
+    made_with = _recorded(adata.uns.get(keys.uns))
+    options = EmbedOptions(
+        use_rep=use_rep or made_with.get("use_rep"), n_pcs=n_pcs or made_with.get("n_pcs"), random_state=random_state
+    )
+    representation, _ = read_representation(adata, options, None)
+    assert representation is not None
+    codes = read_labels(adata, labels)
+    request = score_request(
+        representation.values,
+        layout,
+        metric=str(made_with.get("metric", "euclidean")),
+        labels=codes,
+        seed=child_seed(random_state, "score"),
+        n_jobs=n_jobs or available_threads(),
+        n_sample=n_sample,
+    )
+    scores: dict[str, float] = {}
+    for choice in plan_scores(labels=codes is not None):
+        scores |= measure(choice, request)
+    put_score(adata, scores, keys)
+    return scores
+
+
+def _recorded(entry: object) -> Mapping:
+    params = entry.get("params", {}) if isinstance(entry, Mapping) else {}
+    return params if isinstance(params, Mapping) and "use_rep" in params else {}

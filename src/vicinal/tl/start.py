@@ -1,0 +1,126 @@
+"""A map made by hand, some epochs at a time."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from anndata import AnnData
+
+from ..adata.keys import MapKeys, map_keys
+from ..adata.read import read
+from ..adata.write import write
+from ..contract.data import Layout
+from ..contract.options import EmbedOptions
+from ..contract.source import LossHistory
+from ..models.checkpoint import load_checkpoint, save_checkpoint
+from ..pipeline.plan import Plan, make_plan
+from ..pipeline.run import Run, check_step
+from ._options import with_embed_arguments
+
+
+class EmbedRun:
+    """A map under way, as `vicinal.tl.start` returns it.
+
+    Attributes
+    ----------
+    plan
+        What runs, and why.
+    """
+
+    def __init__(self, adata: AnnData, run: Run, keys: MapKeys) -> None:
+        self._adata, self._run, self._keys = adata, run, keys
+        self.plan: Plan = run.plan
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return self._run.epoch
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs planned."""
+        return self._run.n_epochs
+
+    @property
+    def layout(self) -> Layout:
+        """The present layout, a copy, float32 ``(n_obs, n_components)``."""
+        return self._run.layout.copy()
+
+    @property
+    def loss(self) -> LossHistory:
+        """The objective's value so far, by epoch and part."""
+        return self._run.loss
+
+    def step(self, n_epochs: int, **overrides: Any) -> EmbedRun:
+        """Take some epochs; ``overrides`` replace parameters of the optimizer for these alone.
+
+        Parameters
+        ----------
+        n_epochs
+            How many, at most those that are left.
+        **overrides
+            Such as ``learning_rate``; which ones, the optimizer says when given another.
+        """
+        check_step(n_epochs)
+        self._run.step(int(n_epochs), **overrides)
+        return self
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write a checkpoint that `resume` takes up; the file appears whole or not at all."""
+        save_checkpoint(path, self._run)
+
+    def resume(self, path: str | os.PathLike) -> EmbedRun:
+        """Take up a checkpoint of the same data and arguments.
+
+        Raises
+        ------
+        ModelError
+            If the file is damaged, or belongs to other data or other arguments.
+        """
+        load_checkpoint(path, self._run)
+        return self
+
+    def finish(self, *, remaining: bool = True) -> None:
+        """Take the epochs that are left, score the map and write it into the AnnData.
+
+        Parameters
+        ----------
+        remaining
+            False to write the map as it is now.
+        """
+        if remaining:
+            self._run.step(self.n_epochs - self.epoch)
+        write(self._adata, self._run.finish(), self._keys, copy=False)
+
+    def __repr__(self) -> str:
+        return f"EmbedRun({self.plan.method}, epoch {self.epoch} of {self.n_epochs}, {self.plan.n_obs:,} cells)"
+
+
+@with_embed_arguments
+def start(adata: AnnData, method: str = "umap", **options: Any) -> EmbedRun:
+    """Do everything before the optimisation, and return a run to be stepped by hand.
+
+    Parameters
+    ----------
+    adata
+        Annotated data, cells in rows; written to only by `EmbedRun.finish`.
+    method
+        Name of a preset.
+    **options
+        As for `vicinal.tl.embed`.
+
+    Returns
+    -------
+    The run: ``run.step(50)``, ``run.layout``, ``run.loss``, ``run.save(path)``, ``run.finish()``.
+
+    Raises
+    ------
+    InputError
+        If an argument or a value in ``adata`` cannot be used.
+    StageError
+        If a backend fails.
+    """
+    collected = EmbedOptions.collect(method, options)
+    source = read(adata, collected)
+    return EmbedRun(adata, Run(make_plan(source, collected), source), map_keys(method, collected.key_added))
