@@ -33,13 +33,16 @@ def model_from_adata(adata: ad.AnnData, key: str | None = None, *, max_landmarks
     InputError
         If the map or its representation is no longer there.
     """
-    check_adata(adata)
+    if not isinstance(adata, ad.AnnData):
+        raise InputError(
+            f"model is a {type(adata).__name__}; expected a Model, the path of one, or an AnnData that carries one"
+        )
     key, handle = find_handle(adata, key)
     check_kind(handle)
     if handle.representation is None:
         msg = (
-            f"the map {key!r} was made from a graph alone, so it has no representation to find new cells' neighbours in;"
-            " make it again with vc.tl.embed(adata, use_rep=...)"
+            f"the map {key!r} was made from a graph alone: there is no representation to find new cells' neighbours"
+            " in; make it again with vc.tl.embed(adata, use_rep=...)"
         )
         raise ModelError(msg)
     features = _feature_names(adata, handle.representation["name"])
@@ -58,7 +61,9 @@ def find_handle(adata: ad.AnnData, key: str | None) -> tuple[str, Manifest]:
         raise ModelError(f"adata.uns holds several models, {listing(keys)}; name one with key=")
     chosen = keys[0] if key is None else key
     if chosen not in keys:
-        raise ModelError(f"key={key!r} has no model in adata.uns; models are under {listing(keys)}.{did_you_mean(key, keys)}")
+        raise ModelError(
+            f"key={key!r} has no model in adata.uns; models are under {listing(keys)}.{did_you_mean(key, keys)}"
+        )
     return chosen, parse_handle(adata.uns[chosen][HANDLE])
 
 
@@ -115,6 +120,7 @@ def _feature_names(adata: ad.AnnData, name: str) -> tuple[str, ...] | None:
 
 def check_target(adata: ad.AnnData, model: Model, key_added: str | None) -> None:
     """Raise `InputError` where the places would overwrite something that is not a map."""
+    check_adata(adata)
     check_free(adata, map_keys(model.method, key_added), key_added)
 
 

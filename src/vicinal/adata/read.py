@@ -60,14 +60,17 @@ def read_stored_neighbors(adata: ad.AnnData, options: EmbedOptions) -> StoredNei
     if entry is None:
         return None
     fresh = options.fresh_neighbors
-    graph = neighbors = None
+    graph: Graph | None = None
+    neighbors: Neighbors | None = None
     if not fresh or options.graph == "precomputed":
         graph = _read_graph(_slot(adata, entry, "connectivities", key), f"the connectivities of {key!r}", adata.n_obs)
     if fresh == ("n_neighbors",):
         distances = _slot(adata, entry, "distances", key, required=False)
         neighbors = None if distances is None else _read_distances(distances, key, adata.n_obs)
     params = dict(entry.get("params", {}))
-    return StoredNeighbors(key=key, graph=graph, neighbors=neighbors, n_neighbors=_as_int(params.get("n_neighbors")), params=params)
+    return StoredNeighbors(
+        key=key, graph=graph, neighbors=neighbors, n_neighbors=_as_int(params.get("n_neighbors")), params=params
+    )
 
 
 def _neighbors_entry(adata: ad.AnnData, key: str, *, required: bool) -> Mapping[str, Any] | None:
@@ -79,8 +82,8 @@ def _neighbors_entry(adata: ad.AnnData, key: str, *, required: bool) -> Mapping[
     if not required:
         return None
     known = [name for name, value in adata.uns.items() if isinstance(value, Mapping) and "connectivities_key" in value]
-    msg = f"neighbors_key={key!r} is not in adata.uns; neighbours are stored under {listing(known)}.{did_you_mean(key, known)}"
-    raise InputError(msg)
+    hint = did_you_mean(key, known)
+    raise InputError(f"neighbors_key={key!r} is not in adata.uns; neighbours are stored under {listing(known)}.{hint}")
 
 
 def _slot(adata: ad.AnnData, entry: Mapping[str, Any], what: str, key: str, *, required: bool = True) -> Any:
@@ -91,8 +94,8 @@ def _slot(adata: ad.AnnData, entry: Mapping[str, Any], what: str, key: str, *, r
         return entry[what]
     if not required:
         return None
-    msg = f"uns[{key!r}] points at obsp[{name!r}], which is missing; obsp has {listing(adata.obsp)}. Run sc.pp.neighbors(adata)"
-    raise InputError(msg)
+    there = listing(adata.obsp)
+    raise InputError(f"uns[{key!r}] points at obsp[{name!r}], but obsp has {there}. Run sc.pp.neighbors(adata)")
 
 
 def _read_graph(matrix: Any, name: str, n_obs: int) -> Graph:
@@ -100,14 +103,16 @@ def _read_graph(matrix: Any, name: str, n_obs: int) -> Graph:
     graph = Graph.from_scipy(sparse.csr_matrix(matrix))
     if not np.isfinite(graph.weights).all() or (graph.weights < 0).any():
         bad = int((~np.isfinite(graph.weights) | (graph.weights < 0)).sum())
-        raise InputError(f"{name}: {bad} weights are negative, NaN or infinite; weights must be finite and not negative")
+        raise InputError(
+            f"{name}: {bad} weights are negative, NaN or infinite; weights must be finite and not negative"
+        )
     return graph
 
 
 def _check_square(matrix: Any, name: str, n_obs: int) -> None:
     if matrix.shape != (n_obs, n_obs):
-        msg = f"{name}: shape {matrix.shape} does not fit {n_obs} cells; expected {(n_obs, n_obs)}. Compute the neighbours again"
-        raise InputError(msg)
+        expected = f"expected {(n_obs, n_obs)}. Compute the neighbours again"
+        raise InputError(f"{name}: shape {matrix.shape} does not fit {n_obs} cells; {expected}")
 
 
 def _read_distances(matrix: Any, key: str, n_obs: int) -> Neighbors:
@@ -138,14 +143,16 @@ def read_representation(
         if isinstance(options.knn, tuple):
             return None, "neighbours given, no representation found: no scores or projection"
         msg = (
-            f"no representation to find neighbours in: obsm has {listing(adata.obsm)}, and .X has {adata.n_vars} columns"
+            f"no representation to find neighbours in: obsm has {listing(adata.obsm)}, .X has {adata.n_vars} columns"
             f" (used as it is up to {MAX_RAW_COLUMNS}). Run sc.pp.pca(adata), or name one with use_rep="
         )
         raise InputError(msg)
     values = dense_values(slot_of(adata, name), name, adata.obs_names)
     if n_pcs is not None:
         if not 1 <= n_pcs <= values.shape[1]:
-            raise InputError(f"n_pcs={n_pcs} is not allowed for {name!r}, which has {values.shape[1]} columns; give 1 to {values.shape[1]}")
+            raise InputError(
+                f"n_pcs={n_pcs} is not allowed for {name!r}, which has {values.shape[1]} columns"
+            )
         values = np.ascontiguousarray(values[:, :n_pcs])
     return Representation(name=name, values=values, n_pcs=n_pcs), why
 
@@ -200,10 +207,12 @@ def dense_values(stored: Any, name: str, obs_names: Any = None) -> np.ndarray:
     """
     shape = tuple(stored.shape)
     if len(shape) != 2 or shape[1] == 0:
-        raise InputError(f"representation {name!r} has shape {shape}; expected cells x features with at least one feature")
+        raise InputError(
+            f"representation {name!r} has shape {shape}; expected cells x features with at least one feature"
+        )
     if shape[0] * shape[1] * 4 > MAX_DENSE_BYTES and not isinstance(stored, np.ndarray):
-        msg = f"representation {name!r} with shape {shape} needs {shape[0] * shape[1] * 4 / 2**30:.0f} GiB as a dense array; run sc.pp.pca(adata) and use that"
-        raise InputError(msg)
+        size = f"{shape[0] * shape[1] * 4 / 2**30:.0f} GiB as a dense array"
+        raise InputError(f"representation {name!r} with shape {shape} needs {size}; run sc.pp.pca(adata) and use that")
     if hasattr(stored, "to_memory"):  # backed and sparse
         stored = stored.to_memory()
     values = stored.toarray() if sparse.issparse(stored) else np.asarray(stored)
@@ -221,11 +230,9 @@ def _check_finite(values: np.ndarray, name: str, obs_names: Any) -> None:
         return
     rows = np.flatnonzero(bad.any(axis=1))
     shown = ", ".join(str(row) if obs_names is None else f"{row} ({obs_names[row]})" for row in rows[:3])
-    msg = (
-        f"representation {name!r} holds {int(np.isnan(values).sum())} NaN and {int(np.isinf(values).sum())} infinite values"
-        f" (as float32) in {len(rows)} of {len(values)} cells; the first: {shown}. Remove those cells or repair the values"
-    )
-    raise InputError(msg)
+    found = f"{int(np.isnan(values).sum())} NaN and {int(np.isinf(values).sum())} infinite values (as float32)"
+    where = f"in {len(rows)} of {len(values)} cells; the first: {shown}"
+    raise InputError(f"representation {name!r} holds {found} {where}. Remove those cells or repair the values")
 
 
 def read_init_arrays(adata: ad.AnnData, init: Any) -> dict[str, np.ndarray]:
@@ -245,7 +252,9 @@ def read_init_arrays(adata: ad.AnnData, init: Any) -> dict[str, np.ndarray]:
 def _read_paga(adata: ad.AnnData) -> dict[str, np.ndarray]:
     paga = adata.uns.get("paga")
     if not isinstance(paga, Mapping) or "pos" not in paga:
-        raise InputError("init='paga' needs positions in uns['paga']['pos']; run sc.tl.paga(adata) and sc.pl.paga(adata, show=False)")
+        raise InputError(
+            "init='paga' needs positions in uns['paga']['pos']; run sc.tl.paga(adata) and sc.pl.paga(adata, show=False)"
+        )
     groups = paga.get("groups")
     if groups not in adata.obs:
         raise InputError(f"init='paga': obs has no column {groups!r}, the one PAGA was run on")
@@ -259,7 +268,9 @@ def read_labels(adata: ad.AnnData, column: str | None) -> np.ndarray | None:
         return None
     if column not in adata.obs:
         columns = list(adata.obs.columns)
-        raise InputError(f"labels={column!r} is not in adata.obs; it has {listing(columns)}.{did_you_mean(column, columns)}")
+        raise InputError(
+            f"labels={column!r} is not in adata.obs; it has {listing(columns)}.{did_you_mean(column, columns)}"
+        )
     return adata.obs[column].astype("category").cat.codes.to_numpy().astype(np.int64)
 
 

@@ -52,7 +52,9 @@ def put_score(adata: ad.AnnData, scores: Mapping[str, float], keys: MapKeys) -> 
         adata.uns[keys.uns] = {**kept, "score": storable(scores)}
 
 
-def put_neighbors(adata: ad.AnnData, *, key_added: str | None, params: Mapping[str, Any], distances, connectivities) -> None:  # type: ignore[no-untyped-def]
+def put_neighbors(
+    adata: ad.AnnData, *, key_added: str | None, params: Mapping[str, Any], distances: Any, connectivities: Any
+) -> None:
     """Write neighbours into scanpy's slots."""
     prefix = "" if key_added in (None, "neighbors") else f"{key_added}_"
     names = {what: f"{prefix}{what}" for what in ("distances", "connectivities")}

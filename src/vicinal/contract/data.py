@@ -98,7 +98,9 @@ class Graph:
             csr = sparse.csr_matrix((coo.data[keep], (coo.row[keep], coo.col[keep])), shape=coo.shape)
             csr.sum_duplicates()
         weights = csr.data.astype(np.float32, copy=False)
-        return cls(indptr=csr.indptr, indices=csr.indices.astype(np.int32, copy=False), weights=weights, directed=directed)
+        return cls(
+            indptr=csr.indptr, indices=csr.indices.astype(np.int32, copy=False), weights=weights, directed=directed
+        )
 
     def to_scipy(self) -> sparse.csr_matrix:
         """Return the graph as a scipy matrix that shares its arrays."""

@@ -40,9 +40,9 @@ class StoredNeighbors:
     key
         Key in ``uns``.
     graph
-        Connectivities, copied.
+        Connectivities, sharing the AnnData's arrays where it can; None where they will not be used.
     neighbors
-        Distances as a neighbour table, None where the AnnData has connectivities alone.
+        Distances as a neighbour table; None where there are none, or they will not be used.
     n_neighbors
         As the AnnData states it (the cell itself counted), else from the table.
     params
@@ -50,7 +50,7 @@ class StoredNeighbors:
     """
 
     key: str
-    graph: Graph
+    graph: Graph | None
     neighbors: Neighbors | None
     n_neighbors: int | None
     params: Mapping[str, Any] = field(default_factory=dict)

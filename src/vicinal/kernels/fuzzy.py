@@ -18,7 +18,6 @@ from .parallel import over_rows
 TOLERANCE = 1e-5
 BISECTIONS = 64
 FLOOR = 1e-3
-FLOAT_MAX = np.finfo(np.float32).max
 
 CompressedRows = tuple[NDArray[np.signedinteger], NDArray[np.int32], NDArray[np.float32]]
 """``indptr``, ``indices``, ``weights``."""
@@ -130,7 +129,8 @@ def _narrow(starts: NDArray[np.int64]) -> NDArray[np.signedinteger]:
 
 
 @inline
-def row_rho(near, n_near, local_connectivity):
+def row_rho(near: np.ndarray, n_near: int, local_connectivity: float) -> np.float32:
+    """Return the distance to the ``local_connectivity``-th neighbour that is not coincident."""
     index = int(math.floor(local_connectivity))
     interpolation = local_connectivity - index
     below, above, largest = np.float32(0), np.float32(0), np.float32(0)
@@ -152,29 +152,37 @@ def row_rho(near, n_near, local_connectivity):
 
 
 @inline
-def row_sigma(near, n_near, rho):
-    # The arithmetic stays in single precision: the bisection stops where umap-learn's does.
+def row_sigma(near: np.ndarray, n_near: int, rho: np.float32) -> np.float32:
+    """Bisect for the bandwidth at which the memberships sum to log2(n_near + 1)."""
     target = math.log2(n_near + 1)
-    low, high, middle = np.float32(0), np.float32(FLOAT_MAX), np.float32(1)
+    low, high, middle = 0.0, math.inf, 1.0
     for _ in range(BISECTIONS):
-        total = np.float32(0)
+        total = 0.0
         for j in range(n_near):
-            beyond = np.float32(near[j] - rho)
-            total += np.exp(-(beyond / middle)) if beyond > 0 else np.float32(1)
+            beyond = near[j] - rho
+            total += math.exp(-(beyond / middle)) if beyond > 0 else 1.0
         if abs(total - target) < TOLERANCE:
             break
         if total > target:
             high = middle
-            middle = np.float32((low + high) * np.float32(0.5))
         else:
             low = middle
-            unbounded = high >= np.float32(FLOAT_MAX)
-            middle = np.float32(middle * np.float32(2) if unbounded else (low + high) * np.float32(0.5))
-    return middle
+        middle = (low + high) / 2 if high < math.inf else middle * 2
+    return np.float32(middle)
 
 
 @kernel
-def smooth_rows(indices, distances, local_connectivity, sigmas, rhos, sums, counts, start, stop):
+def smooth_rows(
+    indices: np.ndarray,
+    distances: np.ndarray,
+    local_connectivity: float,
+    sigmas: np.ndarray,
+    rhos: np.ndarray,
+    sums: np.ndarray,
+    counts: np.ndarray,
+    start: int,
+    stop: int,
+) -> None:
     """Write sigma, rho, the sum and the number of distances of rows ``start`` to ``stop``."""
     near = np.empty(indices.shape[1], np.float32)
     for i in range(start, stop):
@@ -195,7 +203,17 @@ def smooth_rows(indices, distances, local_connectivity, sigmas, rhos, sums, coun
 
 
 @kernel
-def weigh_rows(indices, distances, sigmas, rhos, columns, weights, counts, start, stop):
+def weigh_rows(
+    indices: np.ndarray,
+    distances: np.ndarray,
+    sigmas: np.ndarray,
+    rhos: np.ndarray,
+    columns: np.ndarray,
+    weights: np.ndarray,
+    counts: np.ndarray,
+    start: int,
+    stop: int,
+) -> None:
     """Write the memberships of rows ``start`` to ``stop``, sorted by column."""
     for i in range(start, stop):
         n_kept = 0
@@ -221,7 +239,7 @@ def weigh_rows(indices, distances, sigmas, rhos, columns, weights, counts, start
 
 
 @kernel
-def count_columns(columns, counts, starts):
+def count_columns(columns: np.ndarray, counts: np.ndarray, starts: np.ndarray) -> None:
     """Add to ``starts[c + 1]`` the number of entries in column c."""
     for i in range(len(counts)):
         for p in range(counts[i]):
@@ -229,7 +247,14 @@ def count_columns(columns, counts, starts):
 
 
 @kernel
-def scatter(columns, weights, counts, cursors, other_columns, other_weights):
+def scatter(
+    columns: np.ndarray,
+    weights: np.ndarray,
+    counts: np.ndarray,
+    cursors: np.ndarray,
+    other_columns: np.ndarray,
+    other_weights: np.ndarray,
+) -> None:
     """Write each entry where the cursor of its column stands; rows come in order, so the result is sorted."""
     for i in range(len(counts)):
         for p in range(counts[i]):
@@ -239,14 +264,25 @@ def scatter(columns, weights, counts, cursors, other_columns, other_weights):
 
 
 @inline
-def combined(weight, other, mix):
+def combined(weight: np.float32, other: np.float32, mix: float) -> np.float32:
+    """Return the mixed union and intersection of two memberships."""
     both = weight * other
     value = mix * (weight + other - both) + (1.0 - mix) * both
-    return np.float32(min(value, 1.0))
+    # Rounding may carry the union past 1.
+    return np.float32(value) if value < 1.0 else np.float32(1)
 
 
 @inline
-def merge_row(row_columns, row_weights, n_row, other_columns, other_weights, mix, out_columns, out_weights):
+def merge_row(
+    row_columns: np.ndarray,
+    row_weights: np.ndarray,
+    n_row: int,
+    other_columns: np.ndarray,
+    other_weights: np.ndarray,
+    mix: float,
+    out_columns: np.ndarray,
+    out_weights: np.ndarray,
+) -> int:
     """Write the merged row to the front of the outputs and return its length."""
     p, q, n_out = 0, 0, 0
     n_other = len(other_columns)
@@ -269,7 +305,18 @@ def merge_row(row_columns, row_weights, n_row, other_columns, other_weights, mix
 
 
 @kernel
-def count_merged(columns, weights, counts, starts, other_columns, other_weights, mix, sizes, start, stop):
+def count_merged(
+    columns: np.ndarray,
+    weights: np.ndarray,
+    counts: np.ndarray,
+    starts: np.ndarray,
+    other_columns: np.ndarray,
+    other_weights: np.ndarray,
+    mix: float,
+    sizes: np.ndarray,
+    start: int,
+    stop: int,
+) -> None:
     """Write the lengths that rows ``start`` to ``stop`` have once merged."""
     longest = 0
     for i in range(start, stop):
@@ -284,12 +331,30 @@ def count_merged(columns, weights, counts, starts, other_columns, other_weights,
 
 @kernel
 def fill_merged(
-    columns, weights, counts, starts, other_columns, other_weights, mix, merged_starts, merged, merged_weights, start, stop
-):
+    columns: np.ndarray,
+    weights: np.ndarray,
+    counts: np.ndarray,
+    starts: np.ndarray,
+    other_columns: np.ndarray,
+    other_weights: np.ndarray,
+    mix: float,
+    merged_starts: np.ndarray,
+    merged: np.ndarray,
+    merged_weights: np.ndarray,
+    start: int,
+    stop: int,
+) -> None:
     """Write the merged rows ``start`` to ``stop`` in their places."""
     for i in range(start, stop):
         a, b = starts[i], starts[i + 1]
         x, y = merged_starts[i], merged_starts[i + 1]
         merge_row(
-            columns[i], weights[i], counts[i], other_columns[a:b], other_weights[a:b], mix, merged[x:y], merged_weights[x:y]
+            columns[i],
+            weights[i],
+            counts[i],
+            other_columns[a:b],
+            other_weights[a:b],
+            mix,
+            merged[x:y],
+            merged_weights[x:y],
         )

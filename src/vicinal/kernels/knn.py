@@ -27,7 +27,7 @@ CHUNK = 64
 
 
 @inline
-def _squared_differences(row, block, sums):  # type: ignore[no-untyped-def]
+def _squared_differences(row, block, sums):
     n_features = row.shape[0]
     by_four = n_features - n_features % 4
     for p in range(WIDTH):
@@ -46,7 +46,7 @@ def _squared_differences(row, block, sums):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _absolute_differences(row, block, sums):  # type: ignore[no-untyped-def]
+def _absolute_differences(row, block, sums):
     for p in range(WIDTH):
         sums[p] = np.float32(0)
     for f in range(row.shape[0]):
@@ -55,7 +55,9 @@ def _absolute_differences(row, block, sums):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _merge(sums, first, indices, nearest):  # type: ignore[no-untyped-def]
+def _merge(sums, first, indices, nearest):
+    if nearest.shape[0] == 0:
+        return
     # Candidates come in rising index and only a strictly smaller sum moves up: ties go to the smaller index.
     last = nearest.shape[0] - 1
     for group in range(0, WIDTH, GROUP):
@@ -78,7 +80,7 @@ def _merge(sums, first, indices, nearest):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _count_closer(sums, thresholds, closer):  # type: ignore[no-untyped-def]
+def _count_closer(sums, thresholds, closer):
     # Thresholds rise, so none below the first without a hit has one.
     for t in range(thresholds.shape[0] - 1, -1, -1):
         hits = np.int32(0)  # narrow, so that the count fills whole vectors
@@ -90,7 +92,7 @@ def _count_closer(sums, thresholds, closer):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def scan(queries, own, thresholds, blocks, n_reference, manhattan, start, stop, indices, nearest, closer):  # type: ignore[no-untyped-def]
+def scan(queries, own, thresholds, blocks, n_reference, manhattan, start, stop, indices, nearest, closer):
     """Fill, for queries ``start`` to ``stop``, the nearest reference rows and the counts below each threshold.
 
     Parameters
@@ -128,7 +130,7 @@ def scan(queries, own, thresholds, blocks, n_reference, manhattan, start, stop, 
 
 
 @kernel
-def pair_sums(queries, targets, blocks, manhattan, start, stop, sums):  # type: ignore[no-untyped-def]
+def pair_sums(queries, targets, blocks, manhattan, start, stop, sums):
     """Fill the sum between each query and each of its targets, by the same additions as `scan`."""
     for i in range(start, stop):
         for t in range(targets.shape[1]):
@@ -141,7 +143,7 @@ def pair_sums(queries, targets, blocks, manhattan, start, stop, sums):  # type: 
 
 
 @kernel
-def unit_rows(rows):  # type: ignore[no-untyped-def]
+def unit_rows(rows):
     """Return rows of length 1, with a last column that is 1 for rows of zeros.
 
     Half the squared distance of such rows is the cosine distance; a row of zeros is at 1 from every
@@ -249,12 +251,12 @@ def nearest_and_ranks(
     return indices, ranks
 
 
-def _scan(reference, points, own, k, thresholds, n_jobs):  # type: ignore[no-untyped-def]
+def _scan(reference, points, own, k, thresholds, n_jobs):
     indices = np.full((len(points), k), -1, np.int32)
     nearest = np.full((len(points), k), np.inf, np.float32)
     closer = np.zeros(thresholds.shape, np.int64)
     rows = np.full(len(points), -1, np.int64) if own is None else np.require(own, np.int64, ["C", "W"])
-    if k > 0:
+    if k > 0 or thresholds.size:
         over_rows(
             lambda start, stop: scan(
                 points,

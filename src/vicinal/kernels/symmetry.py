@@ -17,7 +17,7 @@ def is_symmetric(indptr: np.ndarray, indices: np.ndarray, weights: np.ndarray, t
 
 
 @kernel
-def mirrored(starts, indices, weights, tolerance):
+def mirrored(starts: np.ndarray, indices: np.ndarray, weights: np.ndarray, tolerance: float) -> bool:
     """Walk the rows; entry (i, j) must meet (j, i) at the cursor of row j, since mirror images come in this order."""
     cursors = starts[:-1].copy()
     for i in range(len(cursors)):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from .store import Model, load
-from .store import save as _save
+from ..contract.errors import ModelError
+from . import store
+from .store import Model
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -38,8 +39,25 @@ def save(adata_or_model: AnnData | Model, path: str | os.PathLike[str], *, key: 
         If the map or its representation is no longer in the AnnData.
     """
     if isinstance(adata_or_model, Model):
-        _save(adata_or_model, path)
+        store.save(adata_or_model, path)
         return
     from ..adata.model import model_from_adata
 
-    _save(model_from_adata(adata_or_model, key), path)
+    store.save(model_from_adata(adata_or_model, key), path)
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """Read a model file.
+
+    Every part is checked before it is used; nothing in the file is run or imported.
+
+    Raises
+    ------
+    ModelError
+        If it is not such a file, was made by a newer version, or is truncated, altered or of a kind not known here.
+    """
+    model = store.load(path)
+    if model.manifest.kind == store.CHECKPOINT:
+        msg = f"Model file {os.fspath(path)!r}: it is the checkpoint of a run; start the run again and give it there"
+        raise ModelError(msg)
+    return model

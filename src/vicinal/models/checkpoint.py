@@ -57,5 +57,5 @@ def belongs_to(run: Run) -> str:
     graph = run.graph
     digest = hashlib.sha256(repr(sorted(run.provenance()["params"].items())).encode())
     for array in (graph.indptr.astype(np.int64), graph.indices, graph.weights):
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract.data import Layout, Neighbors
-from ..contract.errors import InputError, ModelError, listing
+from ..contract.data import MISSING, Layout, Neighbors
+from ..contract.errors import InputError, ModelError
 from ..contract.requests import KnnRequest
 from ..contract.spec import BackendSpec
+from ..contract.stages import Knn
 from ..kernels.parallel import available_threads, over_rows
 from ..plugin.manager import get_manager
 from .manifest import PLACEMENT_RULE
@@ -39,16 +40,17 @@ def place(model: Model, rows: NDArray[np.float32], *, n_jobs: int | None = None)
     ModelError
         If the model asks for a placement or a metric that is not known here.
     InputError
-        If rows are so far from the reference that their distances are infinite.
+        If rows are so far from the reference that float32 holds no distance, or have no defined one.
     """
     n_jobs = n_jobs or available_threads()
     neighbors = nearest_landmarks(model, rows, n_jobs)
-    lost = np.flatnonzero(neighbors.indices[:, 0] < 0)
-    if len(lost):
-        msg = f"{len(lost)} cells are too far from the reference for float32 distances; the first is row {lost[0]}"
-        raise InputError(msg)
     places = _weighted_means(neighbors, model.arrays["layout"], n_jobs)
-    return _with_all_twins(places, neighbors, model.arrays)
+    _put_own_places(places, rows, model.arrays["reference"], model.arrays["layout"])
+    lost = np.flatnonzero(np.isnan(places[:, 0]))
+    if len(lost):
+        msg = f"{len(lost)} cells are at no finite distance from the reference; the first is row {lost[0]}"
+        raise InputError(msg)
+    return places
 
 
 def nearest_landmarks(model: Model, rows: NDArray[np.float32], n_jobs: int) -> Neighbors:
@@ -57,50 +59,51 @@ def nearest_landmarks(model: Model, rows: NDArray[np.float32], n_jobs: int) -> N
     if placement.get("rule") != PLACEMENT_RULE:
         msg = f"the model is placed by {placement.get('rule')!r}; this version knows {PLACEMENT_RULE!r}. Upgrade vicinal"
         raise ModelError(msg)
-    entry = get_manager().resolve("knn", KNN)
-    metric = _known_metric(model, entry.spec)
-    k = min(placement["n_neighbors"], len(reference))
-    request = KnnRequest(representation=reference, k=k, n_obs=len(reference), metric=metric, n_jobs=n_jobs)
-    backend = get_manager().load(entry)(entry.spec.params())
-    return backend.build(request).query(rows, k)
-
-
-def _known_metric(model: Model, spec: BackendSpec) -> str:
     assert model.manifest.representation is not None
-    metric, known = model.manifest.representation["metric"], spec.capabilities.metrics
-    if known is not None and metric not in known:
-        raise ModelError(f"the map was made with metric {metric!r}; new cells can be placed with {listing(known)}")
-    return metric
+    k, metric = min(placement["n_neighbors"], len(reference)), model.manifest.representation["metric"]
+    request = KnnRequest(representation=reference, k=k, n_obs=len(reference), metric=metric, n_jobs=n_jobs)
+    try:
+        return _exact().build(request).query(rows, k)
+    except InputError as error:
+        raise ModelError(f"new cells cannot be placed in this map: {error}") from error
+
+
+def _exact() -> Knn:
+    entry = get_manager().resolve("knn", KNN)
+    assert isinstance(entry.spec, BackendSpec)
+    return get_manager().load(entry)(entry.spec.params())
 
 
 def _weighted_means(neighbors: Neighbors, layout: Layout, n_jobs: int) -> Layout:
     from ..kernels.placement import weighted_means
 
     places = np.empty((neighbors.n_obs, layout.shape[1]), dtype=np.float32)
-    own = np.require(layout, requirements=["C", "W"])  # a read-only array would compile a second variant
     over_rows(
-        lambda start, stop: weighted_means(neighbors.indices, neighbors.distances, own, start, stop, places),
+        lambda start, stop: weighted_means(neighbors.indices, neighbors.distances, layout, start, stop, places),
         neighbors.n_obs,
         n_jobs,
     )
     return places
 
 
-def _with_all_twins(places: Layout, neighbors: Neighbors, arrays: Mapping[str, np.ndarray]) -> Layout:
-    """Give rows that coincide with more reference cells than were looked up the mean of all of these."""
-    crowded = neighbors.distances[:, -1] == 0
-    if crowded.any():
-        twins = _twin_means(arrays["reference"], arrays["layout"])
-        places[crowded] = twins[neighbors.indices[crowded, 0]]
-    return places
+def _put_own_places(
+    places: Layout, rows: NDArray[np.float32], reference: NDArray[np.float32], layout: Layout
+) -> None:
+    """Put rows that are reference cells at the mean place of all cells with that row.
 
-
-def _twin_means(reference: NDArray[np.float32], layout: Layout) -> Layout:
-    """Return for each reference cell the mean place of all cells with the same row."""
+    Told by their values: for some metrics a row is not at distance 0 from itself, or so are others too.
+    """
     first: dict[bytes, int] = {}
-    rows = reference + np.float32(0)  # so that -0.0 and 0.0 are the same bytes
-    groups = np.array([first.setdefault(row.tobytes(), i) for i, row in enumerate(rows)])
+    groups = np.array([first.setdefault(row, i) for i, row in enumerate(_row_bytes(reference))])
+    own = np.array([first.get(row, MISSING) for row in _row_bytes(rows)])
+    if (own == MISSING).all():
+        return
     sums = np.zeros(layout.shape)
     np.add.at(sums, groups, layout)
-    counts = np.bincount(groups, minlength=len(rows))
-    return (sums[groups] / counts[groups][:, None]).astype(np.float32)
+    means = sums / np.maximum(np.bincount(groups, minlength=len(groups)), 1)[:, None]
+    places[own != MISSING] = means[own[own != MISSING]]
+
+
+def _row_bytes(rows: NDArray[np.float32]) -> Iterator[bytes]:
+    for row in rows:
+        yield (row + np.float32(0)).tobytes()  # -0.0 and 0.0 become the same bytes

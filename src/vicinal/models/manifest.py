@@ -110,7 +110,9 @@ class Manifest:
     def to_json(self) -> str:
         """Return the text of ``model.json``."""
         record = self.record()
-        return json.dumps({**record, "fingerprint": _fingerprint(record)}, indent=1, ensure_ascii=False, allow_nan=False)
+        return json.dumps(
+            {**record, "fingerprint": _fingerprint(record)}, indent=1, ensure_ascii=False, allow_nan=False
+        )
 
 
 _TYPES: dict[str, type | tuple[type, ...]] = {

@@ -23,6 +23,10 @@ from ..contract.errors import ModelError, listing
 from ..contract.seeds import child_seed, generator
 from .manifest import ArrayEntry, Manifest, parse_manifest
 
+LANDMARKS = "landmarks"
+CHECKPOINT = "checkpoint"
+"""A run under way, kept in the same format; not a model that new cells can be given to."""
+
 MANIFEST_MEMBER = "model.json"
 MAX_MANIFEST_BYTES = 64 * 2**20
 MAX_HEADER_BYTES = 4096
@@ -79,6 +83,8 @@ class Model:
         save(self, path)
 
     def __repr__(self) -> str:
+        if self.manifest.kind != LANDMARKS:
+            return f"Model({self.method}: {self.manifest.kind} with {listing(self.arrays)})"
         cells = f"{self.n_landmarks:,}"
         if self.n_landmarks != self.manifest.n_obs_reference:
             cells += f" of {self.manifest.n_obs_reference:,}"
@@ -108,13 +114,14 @@ def from_reference(
         chosen.sort()
         reference, layout = reference[chosen], layout[chosen]
         landmarks = {"choice": "uniform", "seed": seed}
-    arrays = {"reference": _frozen(reference), "layout": _frozen(layout)}
+    # Copies: the map in the AnnData goes its own way.
+    arrays = {"reference": np.array(reference, order="C"), "layout": np.array(layout, order="C")}
     manifest = dataclasses.replace(
         handle,
         features=features,
         n_obs_reference=n_obs,
         landmarks=landmarks,
-        arrays=_describe(arrays)[0],
+        arrays=describe(arrays),
     )
     return Model(manifest, arrays)
 
@@ -122,8 +129,10 @@ def from_reference(
 def check_kind(manifest: Manifest) -> None:
     """Raise `ModelError` for a kind of model that nothing here can use."""
     if manifest.kind not in _KINDS:
-        msg = f"the model is of kind {manifest.kind!r}; here are {listing(_KINDS)}. Upgrade vicinal, or install what made it"
-        raise ModelError(msg)
+        known = listing(_KINDS)
+        raise ModelError(
+            f"it is of kind {manifest.kind!r}; known are {known}. Upgrade vicinal, or install what made it"
+        )
 
 
 def _check_stated(manifest: Manifest, arrays: Mapping[str, np.ndarray]) -> None:
@@ -132,8 +141,8 @@ def _check_stated(manifest: Manifest, arrays: Mapping[str, np.ndarray]) -> None:
     for name, entry in manifest.arrays.items():
         there = (arrays[name].dtype.str, arrays[name].shape)
         if there != (entry.dtype, entry.shape):
-            msg = f"array {name!r} has dtype {there[0]} and shape {there[1]}; the manifest states {entry.dtype} and {entry.shape}"
-            raise ModelError(msg)
+            stated = f"{entry.dtype} and {entry.shape}"
+            raise ModelError(f"array {name!r} has dtype {there[0]} and shape {there[1]}; stated are {stated}")
 
 
 def _check_landmarks(manifest: Manifest, arrays: Mapping[str, np.ndarray]) -> None:
@@ -147,7 +156,9 @@ def _check_landmarks(manifest: Manifest, arrays: Mapping[str, np.ndarray]) -> No
             raise ModelError(f"array {name!r} holds {int((~np.isfinite(array)).sum())} values that are NaN or infinite")
     reference, layout = arrays["reference"], arrays["layout"]
     if len(reference) != len(layout):
-        raise ModelError(f"'reference' has {len(reference)} rows and 'layout' {len(layout)}; they must be the same cells")
+        raise ModelError(
+            f"'reference' has {len(reference)} rows and 'layout' {len(layout)}; they must be the same cells"
+        )
     if manifest.representation is None or manifest.n_obs_reference is None:
         raise ModelError("the manifest states no representation, or not how many cells the map has")
     wanted = manifest.representation["n_features"]
@@ -157,7 +168,14 @@ def _check_landmarks(manifest: Manifest, arrays: Mapping[str, np.ndarray]) -> No
         raise ModelError(f"the manifest names {len(manifest.features)} features for {wanted} columns")
 
 
-_KINDS: dict[str, Callable[[Manifest, Mapping[str, np.ndarray]], None]] = {"landmarks": _check_landmarks}
+def _check_nothing(manifest: Manifest, arrays: Mapping[str, np.ndarray]) -> None:
+    """Leave a checkpoint's arrays to the optimiser they belong to."""
+
+
+_KINDS: dict[str, Callable[[Manifest, Mapping[str, np.ndarray]], None]] = {
+    LANDMARKS: _check_landmarks,
+    CHECKPOINT: _check_nothing,
+}
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> None:
@@ -179,8 +197,9 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
 
 
 def _write(model: Model, file: IO[bytes]) -> None:
-    # Described again: the arrays of a model in memory can be changed by their owner.
-    entries, parts = _describe(model.arrays)
+    parts = {name: _npy(array) for name, array in model.arrays.items()}
+    # Described again: the owner of a model's arrays may have changed them.
+    entries = {name: _entry(name, model.arrays[name], data) for name, data in parts.items()}
     manifest = dataclasses.replace(model.manifest, arrays=entries)
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr(_member(MANIFEST_MEMBER), manifest.to_json().encode())
@@ -195,26 +214,24 @@ def _member(name: str) -> zipfile.ZipInfo:
     return info
 
 
-def _describe(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, ArrayEntry], dict[str, bytes]]:
-    entries, parts = {}, {}
-    for name, array in arrays.items():
-        buffer = io.BytesIO()
-        np.lib.format.write_array(buffer, _portable(array), version=(1, 0), allow_pickle=False)
-        parts[name] = buffer.getvalue()
-        digest = hashlib.sha256(parts[name]).hexdigest()
-        entries[name] = ArrayEntry(file=f"{name}.npy", dtype=_portable(array).dtype.str, shape=array.shape, sha256=digest)
-    return entries, parts
+def describe(arrays: Mapping[str, np.ndarray]) -> dict[str, ArrayEntry]:
+    """Return what a manifest states of arrays."""
+    return {name: _entry(name, array, _npy(array)) for name, array in arrays.items()}
+
+
+def _entry(name: str, array: np.ndarray, data: bytes) -> ArrayEntry:
+    digest = hashlib.sha256(data).hexdigest()
+    return ArrayEntry(file=f"{name}.npy", dtype=_portable(array).dtype.str, shape=array.shape, sha256=digest)
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, _portable(array), version=(1, 0), allow_pickle=False)
+    return buffer.getvalue()
 
 
 def _portable(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-
-
-def _frozen(array: np.ndarray) -> np.ndarray:
-    # A copy: the map in the AnnData goes its own way.
-    own = np.array(array, dtype=array.dtype.newbyteorder("<"), order="C")
-    own.flags.writeable = False
-    return own
+    return np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
 
 
 def load(path: str | os.PathLike[str]) -> Model:
@@ -282,8 +299,8 @@ def _check_declared(members: Mapping[str, zipfile.ZipInfo], manifest: Manifest) 
     for name, entry in manifest.arrays.items():
         stated = _stated_bytes(name, entry)
         if not stated < members[entry.file].file_size <= stated + MAX_HEADER_BYTES:
-            msg = f"array {name!r} takes {members[entry.file].file_size} bytes; its stated shape {entry.shape} takes {stated}"
-            raise ModelError(msg)
+            size = members[entry.file].file_size
+            raise ModelError(f"array {name!r} takes {size} bytes; its stated shape {entry.shape} takes {stated}")
 
 
 def _stated_bytes(name: str, entry: ArrayEntry) -> int:
@@ -311,6 +328,6 @@ def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, entr
     if hashlib.sha256(data).hexdigest() != entry.sha256:
         raise ModelError(f"array {name!r} was altered: its SHA-256 is not the one model.json states")
     try:
-        return _frozen(np.lib.format.read_array(io.BytesIO(data), allow_pickle=False))
+        return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
     except (ValueError, EOFError, TypeError, SyntaxError, MemoryError) as error:
         raise ModelError(f"array {name!r} cannot be read ({error})") from error

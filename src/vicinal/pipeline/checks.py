@@ -36,7 +36,12 @@ def check_graph(graph: Any, n_obs: int) -> str:
     problem = _array("indices", graph.indices, np.int32, 1) or _array("weights", graph.weights, np.float32, 1)
     if problem:
         return problem
-    if graph.n_obs != n_obs or graph.indptr[0] != 0 or graph.indptr[-1] != len(graph.indices) or (np.diff(graph.indptr) < 0).any():
+    if (
+        graph.n_obs != n_obs
+        or graph.indptr[0] != 0
+        or graph.indptr[-1] != len(graph.indices)
+        or (np.diff(graph.indptr) < 0).any()
+    ):
         return f"indptr does not describe {n_obs} rows of {len(graph.indices)} entries"
     if len(graph.weights) != len(graph.indices):
         return f"{len(graph.weights)} weights for {len(graph.indices)} edges"

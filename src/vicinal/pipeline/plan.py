@@ -85,7 +85,8 @@ class Plan:
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
-        head = f"{self.method}: {self.n_obs:,} cells to {self.n_components} dimensions, seed {self.random_state}, {self.n_jobs} threads"
+        size = f"{self.n_obs:,} cells to {self.n_components} dimensions"
+        head = f"{self.method}: {size}, seed {self.random_state}, {self.n_jobs} threads"
         lines = [f"  {c.stage:<10}{c.full_name:<26}{_shown(c.params)}  ({c.reason})" for c in self.stages.values()]
         scores = f"  {'score':<10}{', '.join(c.name for c in self.scores) or 'none'}"
         return "\n".join([head, *lines, scores, *(f"  note: {note}" for note in self.notes)])
@@ -103,7 +104,10 @@ class Plan:
             "random_state": self.random_state,
             "n_jobs": self.n_jobs,
             "representation": self.representation,
-            "stages": {c.stage: {"backend": c.full_name, "reason": c.reason, "params": _plain(c.params)} for c in self.stages.values()},
+            "stages": {
+                c.stage: {"backend": c.full_name, "reason": c.reason, "params": _plain(c.params)}
+                for c in self.stages.values()
+            },
             "scores": [c.full_name for c in self.scores],
             "notes": list(self.notes),
         }
@@ -217,7 +221,9 @@ def _pick_knn(source: Source, options: EmbedOptions, preset: Preset) -> Pick:
         return Pick("knn", "given", "neighbours given as arrays", extra=arrays)
     if hasattr(given, "fit_transform") and not hasattr(given, "build"):
         return Pick("knn", "transformer", f"{type(given).__name__} given", extra={"estimator": given})
-    pick = _named_or_object("knn", given, preset.stages.get("knn", "auto"), preset, lambda: policy.auto_knn(source, options))
+    pick = _named_or_object(
+        "knn", given, preset.stages.get("knn", "auto"), preset, lambda: policy.auto_knn(source, options)
+    )
     if pick.name == "given" and source.stored is not None and source.stored.neighbors is not None:
         table = source.stored.neighbors
         return dataclasses.replace(pick, extra={"indices": table.indices, "distances": table.distances})
@@ -227,14 +233,21 @@ def _pick_knn(source: Source, options: EmbedOptions, preset: Preset) -> Pick:
 def _pick_graph(source: Source, options: EmbedOptions, preset: Preset) -> Pick:
     if sparse.issparse(options.graph):
         return Pick("graph", "precomputed", "a matrix given")
-    return _named_or_object("graph", options.graph, preset.stages.get("graph", "auto"), preset, lambda: policy.auto_graph(source, options))
+    return _named_or_object(
+        "graph", options.graph, preset.stages.get("graph", "auto"), preset, lambda: policy.auto_graph(source, options)
+    )
 
 
 def _pick_init(source: Source, options: EmbedOptions, preset: Preset, manager: Manager) -> Pick:
     given = options.init
     if isinstance(given, np.ndarray):
         return Pick("init", "array", "positions given")
-    if isinstance(given, str) and given != "auto" and given not in manager.names("init") and "positions" in source.arrays:
+    if (
+        isinstance(given, str)
+        and given != "auto"
+        and given not in manager.names("init")
+        and "positions" in source.arrays
+    ):
         return Pick("init", "obsm", f"positions in obsm[{given!r}]")
     if isinstance(given, str) and given != "auto" and "@" not in given and given not in manager.names("init"):
         names = [*manager.names("init"), *source.obsm_keys]
@@ -243,7 +256,9 @@ def _pick_init(source: Source, options: EmbedOptions, preset: Preset, manager: M
             f" ({listing(source.obsm_keys)}).{did_you_mean(given, names)}"
         )
         raise InputError(msg)
-    return _named_or_object("init", given, preset.stages.get("init", "auto"), preset, lambda: policy.auto_init(source, options))
+    return _named_or_object(
+        "init", given, preset.stages.get("init", "auto"), preset, lambda: policy.auto_init(source, options)
+    )
 
 
 def _named_or_object(
@@ -334,7 +349,9 @@ def build(
     ]
 
 
-def _build_one(pick: Pick, entry: Any, given: Mapping[str, Any], defaults: Mapping[str, Any], manager: Manager) -> Choice:
+def _build_one(
+    pick: Pick, entry: Any, given: Mapping[str, Any], defaults: Mapping[str, Any], manager: Manager
+) -> Choice:
     if pick.instance is not None:
         capabilities = getattr(pick.instance, "capabilities", Capabilities(forms=("kernel",)))
         params = getattr(pick.instance, "params", None)
@@ -361,11 +378,15 @@ def _build_one(pick: Pick, entry: Any, given: Mapping[str, Any], defaults: Mappi
     )
 
 
-def count_neighbors(source: Source, options: EmbedOptions, preset: Preset, *, needed: bool) -> tuple[int | None, list[str]]:
+def count_neighbors(
+    source: Source, options: EmbedOptions, preset: Preset, *, needed: bool
+) -> tuple[int | None, list[str]]:
     """Return the number of neighbours, the cell itself counted, and a note where it was clipped."""
     asked, n_obs = options.n_neighbors, source.n_obs
     if asked is not None and (not _is_integer(asked) or asked < 2):
-        raise InputError(f"n_neighbors={asked!r} is not allowed; give an integer from 2 to {max(n_obs - 1, 2)} (the cell itself counts)")
+        raise InputError(
+            f"n_neighbors={asked!r} is not allowed; give an integer from 2, the cell itself counted, to below {n_obs}"
+        )
     if asked is not None and asked >= n_obs:
         msg = f"n_neighbors={asked} is not allowed for {n_obs} cells; give less than {n_obs}, or leave it out"
         raise InputError(msg)
@@ -387,12 +408,18 @@ def check_options(options: EmbedOptions) -> None:
     if not isinstance(options.method, str):
         raise InputError(f"method is a {type(options.method).__name__}; give a method's name, such as 'umap'")
     if not _is_integer(options.n_components) or not 1 <= options.n_components <= MAX_COMPONENTS:
-        raise InputError(f"n_components={options.n_components!r} is not allowed; give an integer from 1 to {MAX_COMPONENTS}")
+        raise InputError(
+            f"n_components={options.n_components!r} is not allowed; give an integer from 1 to {MAX_COMPONENTS}"
+        )
     if not _is_integer(options.random_state):
-        msg = f"random_state={options.random_state!r} is not allowed; give an integer: every map here is made from a seed"
+        msg = (
+            f"random_state={options.random_state!r} is not allowed; give an integer: every map here is made from a seed"
+        )
         raise InputError(msg)
     if options.n_jobs is not None and (not _is_integer(options.n_jobs) or options.n_jobs < 1):
-        raise InputError(f"n_jobs={options.n_jobs!r} is not allowed; give a positive integer, or None for all processors")
+        raise InputError(
+            f"n_jobs={options.n_jobs!r} is not allowed; give a positive integer, or None for all processors"
+        )
     if not isinstance(options.metric, str):
         raise InputError(f"metric is a {type(options.metric).__name__}; give a metric's name, such as 'euclidean'")
 
@@ -416,8 +443,8 @@ def _check_components(stages: Mapping[str, Choice], n_components: int) -> None:
     for stage in ("init", "optimizer"):
         low, high = stages[stage].capabilities.n_components
         if not low <= n_components <= high:
-            msg = f"n_components={n_components} is not allowed with {stage}={stages[stage].name!r}; it can do {low} to {high}"
-            raise InputError(msg)
+            backend = f"{stage}={stages[stage].name!r}"
+            raise InputError(f"n_components={n_components} is not allowed with {backend}; it can do {low} to {high}")
 
 
 def _plain(params: Any) -> dict[str, Any]:

@@ -82,7 +82,9 @@ class Run:
         """The objective's value so far."""
         epochs = sorted(self._losses)
         parts = {name: np.array([self._losses[e][name] for e in epochs]) for name in ("attraction", "repulsion")}
-        return LossHistory(epochs=np.array(epochs, dtype=np.int64), total=parts["attraction"] + parts["repulsion"], parts=parts)
+        return LossHistory(
+            epochs=np.array(epochs, dtype=np.int64), total=parts["attraction"] + parts["repulsion"], parts=parts
+        )
 
     def step(self, n_epochs: int, **overrides: Any) -> None:
         """Take some epochs, stopping on the way where the loss is recorded."""
@@ -101,7 +103,12 @@ class Run:
         layout = np.array(self.layout, dtype=np.float32, order="C")
         self._require(check_layout(layout, self.plan.n_obs, self.plan.n_components), self.plan.stages["optimizer"])
         result = self._result(layout, self._score(layout))
-        summary = {"params": result.params, "backends": result.backends, "timings": result.timings, "score": result.score}
+        summary = {
+            "params": result.params,
+            "backends": result.backends,
+            "timings": result.timings,
+            "score": result.score,
+        }
         get_manager().notify("vicinal_embed_finished", summary)
         return result
 
@@ -222,7 +229,9 @@ class Run:
 
     def _representation_record(self) -> dict[str, Any] | None:
         found = self.source.representation
-        return found and {"name": found.name, "n_features": found.values.shape[1], "n_pcs": found.n_pcs}
+        if found is None:
+            return None
+        return {"name": found.name, "n_features": found.values.shape[1], "n_pcs": found.n_pcs}
 
     def _record_loss(self) -> None:
         start = time.perf_counter()
@@ -232,7 +241,9 @@ class Run:
     def _note_isolated(self) -> None:
         isolated = int((np.diff(self.graph.indptr) == 0).sum())
         if isolated and self.plan.n_obs > 1:
-            logger.warning("%d of %d cells have no neighbour in the graph; they stay where they start", isolated, self.plan.n_obs)
+            logger.warning(
+                "%d of %d cells have no neighbour in the graph; they stay where they start", isolated, self.plan.n_obs
+            )
 
     @property
     def _objective(self) -> Any:
@@ -341,7 +352,10 @@ def _effective(choice: Choice) -> dict[str, Any]:
     """Return a backend's scalar parameters, those it worked out itself in place of None."""
     if not dataclasses.is_dataclass(choice.params):
         return {}
-    values = {f.name: getattr(choice.backend, f.name, getattr(choice.params, f.name)) for f in dataclasses.fields(choice.params)}
+    values = {
+        f.name: getattr(choice.backend, f.name, getattr(choice.params, f.name))
+        for f in dataclasses.fields(choice.params)
+    }
     return {name: value for name, value in values.items() if isinstance(value, bool | int | float | str)}
 
 

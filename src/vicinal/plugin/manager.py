@@ -151,7 +151,7 @@ class Manager:
         spec = entry.spec
         assert isinstance(spec, BackendSpec)
         described = f"{spec.stage} backend {entry.full_name!r}"
-        missing = [module for module in spec.requires if importlib.util.find_spec(module) is None]
+        missing = [module for module in spec.requires if not _is_installed(module)]
         if missing:
             remedy = spec.install or f"pip install {' '.join(missing)}"
             raise PluginError(f"{described} requires {listing(missing)}; run: {remedy}")
@@ -203,6 +203,13 @@ def _short_name_owner(entries: list[Registered]) -> Registered | None:
     if builtin:
         return builtin[0]
     return entries[0] if len(entries) == 1 else None
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ValueError:  # it is imported already, and was made without a spec
+        return True
 
 
 def _one_line(error: BaseException) -> str:

@@ -47,8 +47,8 @@ def neighbors(
 
     Returns
     -------
-    None, or the copy. ``obsp["distances"]`` has ``n_neighbors - 1`` entries a row, ``obsp["connectivities"]`` the weights
-    (float32), ``uns["neighbors"]`` the parameters; leiden, paga, dpt and umap of scanpy use them as their own.
+    None, or the copy. ``obsp["distances"]`` has ``n_neighbors - 1`` entries a row, ``obsp["connectivities"]`` the
+    weights (float32), ``uns["neighbors"]`` the parameters; leiden, paga, dpt and umap of scanpy use them as their own.
 
     Raises
     ------

@@ -64,7 +64,7 @@ def embed(
         Metric of the representation.
     knn
         Name of a backend, an object with ``build``, a scikit-learn ``KNeighborsTransformer``, or
-        ``(indices, distances)``, both ``(n_obs, k)``, with -1, the unsigned maximum or an infinite distance for missing.
+        ``(indices, distances)``, both ``(n_obs, k)``, with -1, the unsigned maximum or ``inf`` for missing neighbours.
     graph
         Name of a backend, an object with ``build``, or a sparse ``(n_obs, n_obs)`` matrix of weights.
     init
@@ -91,9 +91,9 @@ def embed(
 
     Returns
     -------
-    None, or the copy. The map is in ``obsm["X_{method}"]``, float32 ``(n_obs, n_components)``; ``uns["{method}"]`` holds
-    ``params``, ``loss``, ``loss_epoch``, ``loss_parts``, ``backends``, ``versions``, ``timings`` (seconds), ``score`` and
-    ``model``.
+    None, or the copy. The map is in ``obsm["X_{method}"]``, float32 ``(n_obs, n_components)``; ``uns["{method}"]``
+    holds ``params``, ``loss``, ``loss_epoch``, ``loss_parts``, ``backends``, ``versions``, ``timings`` (seconds),
+    ``score`` and ``model``.
 
     Raises
     ------

@@ -6,9 +6,10 @@ import os
 from typing import TYPE_CHECKING
 
 from ..adata.model import check_target, model_from_adata, read_rows, write_projection
-from ..contract.errors import InputError
+from ..contract.options import EmbedOptions
+from ..models import Model, load
 from ..models.inference import place
-from ..models.store import Model, load
+from ..pipeline.plan import check_options
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -60,8 +61,8 @@ def project(
         If the representation is missing, does not fit the model, or holds NaN or infinity; if ``key_added`` would
         overwrite something that is not a map.
     """
+    check_options(EmbedOptions(n_jobs=n_jobs))
     model = find_model(model, key)
-    _check_jobs(n_jobs)
     check_target(adata_new, model, key_added)
     places = place(model, read_rows(adata_new, model), n_jobs=n_jobs)
     return write_projection(adata_new, places, model, key_added=key_added, copy=copy)
@@ -71,6 +72,4 @@ def find_model(model: Model | str | os.PathLike[str] | AnnData, key: str | None 
     """Return the model that is given, named by its path, or carried by an AnnData."""
     if isinstance(model, Model):
         return model
-    if isinstance(model, str | os.PathLike):
-        return load(model)
-    return model_from_adata(model, key)
+    return load(model) if isinstance(model, str | os.PathLike) else model_from_adata(model, key)

@@ -1,0 +1,27 @@
+"""Checks of the values users give as parameters."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from typing import Any
+
+from ..contract.errors import InputError
+
+
+def require_number(name: str, value: Any, *, low: float, high: float = math.inf, above: bool = False) -> None:
+    """Raise `InputError` unless ``value`` is a finite number from ``low`` to ``high``; ``above`` excludes ``low``."""
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if is_number and math.isfinite(value) and (low < value if above else low <= value) and value <= high:
+        return
+    least = f"above {low:g}" if above else f"of at least {low:g}"
+    allowed = f"from {low:g} to {high:g}" if math.isfinite(high) else least
+    msg = f"{name}={value!r} is not allowed; give a finite number {allowed}"
+    raise InputError(msg)
+
+
+def require_flag(name: str, value: Any) -> None:
+    """Raise `InputError` unless ``value`` is True or False."""
+    if not isinstance(value, bool):
+        msg = f"{name}={value!r} is not allowed; give True or False"
+        raise InputError(msg)

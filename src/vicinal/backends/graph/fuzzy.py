@@ -1,0 +1,102 @@
+"""The fuzzy simplicial set: memberships that fall with distance, from each cell's own bandwidth."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...contract.data import MISSING, Graph, Neighbors
+from ...contract.requests import GraphRequest
+from ...contract.spec import API_VERSION, BackendSpec, Capabilities
+from ..checks import require_flag, require_number
+
+FARTHEST = {"correlation": 2.0, "cosine": 2.0, "hellinger": 1.0, "jaccard": 1.0, "bit_jaccard": 1.0, "dice": 1.0}
+"""Largest value of the bounded metrics: cells that far apart have nothing in common."""
+
+logger = logging.getLogger("vicinal")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FuzzyParams:
+    """Parameters of the fuzzy graph.
+
+    Attributes
+    ----------
+    local_connectivity
+        Neighbours, duplicates not counted, that a cell is joined to with weight 1; between two integers the
+        distance is interpolated.
+    set_op_mix_ratio
+        1: a pair is joined if either cell counts the other among its neighbours (fuzzy union). 0: only if both do
+        (intersection). Between: a mixture.
+    symmetrize
+        False keeps each cell's own memberships: a directed graph, in which only the edge's owner moves.
+    disconnection_distance
+        Neighbours at this distance or beyond are dropped. None: 2 for cosine and correlation; 1 for hellinger,
+        jaccard, bit_jaccard and dice; without limit for other metrics.
+    """
+
+    local_connectivity: float = 1.0
+    set_op_mix_ratio: float = 1.0
+    symmetrize: bool = True
+    disconnection_distance: float | None = None
+
+    def __post_init__(self) -> None:
+        require_number("local_connectivity", self.local_connectivity, low=0)
+        require_number("set_op_mix_ratio", self.set_op_mix_ratio, low=0, high=1)
+        require_flag("symmetrize", self.symmetrize)
+        if self.disconnection_distance is not None and self.disconnection_distance != math.inf:
+            require_number("disconnection_distance", self.disconnection_distance, low=0, above=True)
+
+
+class FuzzyGraph:
+    """Builds the fuzzy graph of McInnes, Healy and Melville (2018), arXiv:1802.03426.
+
+    A cell with m neighbours, of the ``n_neighbors - 1`` it could have, is treated as in a table of just these m:
+    neighbours that are missing or dropped have no part in its bandwidth.
+    """
+
+    def __init__(self, params: FuzzyParams) -> None:
+        self.params = params
+
+    def build(self, request: GraphRequest) -> Graph:
+        """Return the graph; cells without neighbours have no edges."""
+        from ...kernels import fuzzy
+
+        params, n_jobs = self.params, request.n_jobs
+        assert request.neighbors is not None
+        table = self._connected(request.neighbors)
+        sigmas, rhos = fuzzy.smooth_distances(table.indices, table.distances, params.local_connectivity, n_jobs)
+        rows = fuzzy.membership_rows(table.indices, table.distances, sigmas, rhos, n_jobs)
+        if params.symmetrize:
+            indptr, indices, weights = fuzzy.symmetrized(*rows, params.set_op_mix_ratio, n_jobs)
+        else:
+            indptr, indices, weights = fuzzy.packed(*rows)
+        return Graph(indptr=indptr, indices=indices, weights=weights, directed=not params.symmetrize)
+
+    def _connected(self, table: Neighbors) -> Neighbors:
+        limit = self.params.disconnection_distance
+        limit = FARTHEST.get(table.metric, math.inf) if limit is None else limit
+        far = (table.distances >= limit) & (table.indices != MISSING)
+        if not far.any():
+            return table
+        logger.info("%d of %d neighbours are at distance %g or beyond and are dropped", far.sum(), far.size, limit)
+        return Neighbors(
+            indices=np.where(far, np.int32(MISSING), table.indices),
+            distances=np.where(far, np.float32(np.inf), table.distances),
+            metric=table.metric,
+        )
+
+
+SPEC = BackendSpec(
+    api_version=API_VERSION,
+    stage="graph",
+    name="fuzzy",
+    target="vicinal.backends.graph.fuzzy:FuzzyGraph",
+    summary="UMAP's fuzzy simplicial set",
+    params=FuzzyParams,
+    capabilities=Capabilities(inputs=("neighbors",), deterministic=True),
+    cite=("McInnes, Healy & Melville 2018, arXiv:1802.03426",),
+)

@@ -1,0 +1,124 @@
+"""Exact nearest neighbours by comparing all pairs."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...contract.data import MISSING, Neighbors
+from ...contract.errors import InputError, did_you_mean, listing
+from ...contract.requests import KnnRequest
+from ...contract.spec import API_VERSION, BackendSpec, Capabilities, NoParams
+from ...contract.stages import KnnIndex
+from .tables import check_columns
+
+SYNONYMS = {"l2": "euclidean", "l1": "manhattan", "cityblock": "manhattan"}
+UNUSABLE = {"precomputed", "mahalanobis", "seuclidean", "nan_euclidean"}
+"""scikit-learn's metrics that need more than two rows to be compared."""
+
+SPEC = BackendSpec(
+    api_version=API_VERSION,
+    stage="knn",
+    name="exact",
+    target="vicinal.backends.knn.exact:Backend",
+    summary="All pairs compared; any metric of scikit-learn, fastest for euclidean, cosine, manhattan",
+    capabilities=Capabilities(inputs=("representation",), deterministic=True, out_of_sample=True),
+)
+
+
+class Backend:
+    """Compares every row with every other; ties go to the smaller index."""
+
+    def __init__(self, params: NoParams) -> None:
+        self.params = params
+
+    def build(self, request: KnnRequest) -> KnnIndex:
+        """Return an index over ``request.representation``.
+
+        Raises
+        ------
+        InputError
+            If the metric is unknown.
+        """
+        from ...kernels.knn import METRICS
+
+        metric = SYNONYMS.get(request.metric, request.metric)
+        return CompiledIndex(request, metric) if metric in METRICS else PairwiseIndex(request)
+
+
+class CompiledIndex:
+    """The metrics with a kernel of our own: sums of direct differences, so equal rows are at distance 0."""
+
+    def __init__(self, request: KnnRequest, metric: str) -> None:
+        from ...kernels.knn import Reference
+
+        assert request.representation is not None
+        self._request = request
+        self._rows = request.representation
+        self._reference = Reference.pack(self._rows, metric)
+
+    def neighbors(self) -> Neighbors:
+        """Return the neighbours of the reference rows among themselves."""
+        return self._nearest(self._rows, self._request.k, np.arange(len(self._rows)))
+
+    def query(self, rows: NDArray[np.float32], k: int) -> Neighbors:
+        """Return the ``k`` reference rows nearest to each of ``rows``."""
+        check_columns(rows, self._rows.shape[1])
+        return self._nearest(rows, k, None)
+
+    def _nearest(self, rows: NDArray[np.float32], k: int, own: NDArray[np.integer] | None) -> Neighbors:
+        from ...kernels.knn import nearest_rows
+
+        indices, distances = nearest_rows(self._reference, rows, k, own=own, n_jobs=self._request.n_jobs)
+        return Neighbors(indices=indices, distances=distances, metric=self._request.metric)
+
+
+class PairwiseIndex:
+    """Any other metric, by scikit-learn; a pair whose distance is undefined are no neighbours."""
+
+    def __init__(self, request: KnnRequest) -> None:
+        assert request.representation is not None
+        _check_metric(request.metric)
+        self._request = request
+        self._rows = request.representation
+
+    def neighbors(self) -> Neighbors:
+        """Return the neighbours of the reference rows among themselves."""
+        return self._nearest(self._rows, self._request.k, leave_out_self=True)
+
+    def query(self, rows: NDArray[np.float32], k: int) -> Neighbors:
+        """Return the ``k`` reference rows nearest to each of ``rows``."""
+        check_columns(rows, self._rows.shape[1])
+        return self._nearest(rows, k, leave_out_self=False)
+
+    def _nearest(self, rows: NDArray[np.float32], k: int, *, leave_out_self: bool) -> Neighbors:
+        from sklearn.metrics import pairwise_distances_chunked
+
+        indices = np.full((len(rows), k), MISSING, np.int32)
+        distances = np.full((len(rows), k), np.inf, np.float32)
+        kept = min(k, len(self._rows))
+
+        def keep_nearest(chunk: np.ndarray, start: int) -> None:
+            if leave_out_self:
+                chunk[np.arange(len(chunk)), start + np.arange(len(chunk))] = np.inf
+            chunk[np.isnan(chunk)] = np.inf
+            order = np.argsort(chunk, axis=1, kind="stable")[:, :kept]
+            near = np.maximum(np.take_along_axis(chunk, order, axis=1), 0)
+            indices[start : start + len(chunk), :kept] = np.where(np.isinf(near), MISSING, order)
+            distances[start : start + len(chunk), :kept] = near
+
+        for _ in pairwise_distances_chunked(
+            rows, self._rows, metric=self._request.metric, n_jobs=self._request.n_jobs, reduce_func=keep_nearest
+        ):
+            pass
+        return Neighbors(indices=indices, distances=distances, metric=self._request.metric)
+
+
+def _check_metric(metric: str) -> None:
+    from sklearn.neighbors import VALID_METRICS
+
+    allowed = set(VALID_METRICS["brute"]) - UNUSABLE
+    if metric not in allowed:
+        hint = did_you_mean(metric, allowed)
+        msg = f"metric={metric!r} is unknown to knn='exact'; allowed are {listing(allowed)}.{hint}"
+        raise InputError(msg)

@@ -1,0 +1,134 @@
+"""Approximate nearest neighbours by pynndescent."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...contract.data import MISSING, Neighbors
+from ...contract.errors import InputError, did_you_mean, listing
+from ...contract.requests import KnnRequest
+from ...contract.spec import API_VERSION, BackendSpec, Capabilities, NoParams
+from .tables import check_columns, tidy
+
+ANGULAR = {"cosine", "correlation", "dice", "jaccard", "hellinger", "hamming"}
+UNUSABLE = {"bit_hamming", "bit_jaccard"}
+"""pynndescent's metrics that read packed bits instead of features."""
+
+SPEC = BackendSpec(
+    api_version=API_VERSION,
+    stage="knn",
+    name="pynndescent",
+    target="vicinal.backends.knn.pynndescent:Backend",
+    summary="Approximate, by nearest neighbour descent; any metric of pynndescent",
+    capabilities=Capabilities(inputs=("representation",), out_of_sample=True),
+    requires=("pynndescent",),
+    install="pip install pynndescent",
+    cite=(
+        "Dong, Charikar, Li (2011). Efficient k-nearest neighbor graph construction for generic similarity measures.",
+    ),
+)
+
+logger = logging.getLogger("vicinal")
+# Its parallel kernels may abort the process when two Python threads enter them at once.
+_one_at_a_time = threading.Lock()
+
+
+class Backend:
+    """Nearest neighbour descent with the settings umap-learn uses."""
+
+    def __init__(self, params: NoParams) -> None:
+        self.params = params
+
+    def build(self, request: KnnRequest) -> DescentIndex:
+        """Return an index over ``request.representation``.
+
+        Raises
+        ------
+        InputError
+            If the metric is unknown to pynndescent.
+        """
+        _check_metric(request.metric)
+        return DescentIndex(request)
+
+
+class DescentIndex:
+    """A pynndescent index."""
+
+    def __init__(self, request: KnnRequest) -> None:
+        assert request.representation is not None
+        self._request = request
+        self._shape = request.representation.shape
+        with _guarded():
+            self._index = _descend(request)
+            indices, distances = self._index.neighbor_graph
+        self._table = tidy(indices, np.maximum(distances, 0), request.k, metric=request.metric, leave_out_self=True)
+        _log_missing(self._table)
+
+    def neighbors(self) -> Neighbors:
+        """Return the neighbours of the reference rows among themselves."""
+        return self._table
+
+    def query(self, rows: NDArray[np.float32], k: int) -> Neighbors:
+        """Return the ``k`` reference rows nearest to each of ``rows``, as far as they are found."""
+        check_columns(rows, self._shape[1])
+        metric = self._request.metric
+        with _guarded():
+            indices, distances = self._index.query(
+                rows, k=min(k, self._shape[0]), epsilon=0.24 if metric in ANGULAR else 0.12
+            )
+        return tidy(indices, np.maximum(distances, 0), k, metric=metric, leave_out_self=False)
+
+
+def _descend(request: KnnRequest) -> Any:
+    import numba
+    from pynndescent import NNDescent
+
+    n_obs = request.n_obs
+    return NNDescent(
+        request.representation,
+        n_neighbors=min(request.k + 1, n_obs),
+        metric=request.metric,
+        n_trees=min(64, 5 + round(n_obs**0.5 / 20)),
+        n_iters=max(5, round(np.log2(n_obs))),
+        max_candidates=60,
+        random_state=request.seed % 2**32,
+        n_jobs=min(request.n_jobs, numba.config.NUMBA_NUM_THREADS),
+    )
+
+
+@contextmanager
+def _guarded() -> Iterator[None]:
+    import numba
+
+    with _one_at_a_time, warnings.catch_warnings():
+        # It warns below a dozen rows although nothing is missing; `_log_missing` counts what is.
+        warnings.filterwarnings("ignore", message="Failed to correctly find n_neighbors")
+        n_threads = numba.get_num_threads()
+        try:
+            yield
+        finally:
+            numba.set_num_threads(n_threads)
+
+
+def _log_missing(table: Neighbors) -> None:
+    short = int((table.indices == MISSING).any(axis=1).sum())
+    if short:
+        logger.warning("pynndescent found fewer than %d neighbours for %d of %d cells", table.k, short, table.n_obs)
+
+
+def _check_metric(metric: str) -> None:
+    from pynndescent.distances import named_distances
+
+    allowed = set(named_distances) - UNUSABLE
+    if metric not in allowed:
+        hint = did_you_mean(metric, allowed)
+        msg = f"metric={metric!r} is unknown to knn='pynndescent'; allowed are {listing(allowed)}.{hint}"
+        raise InputError(msg)

@@ -1,0 +1,173 @@
+"""UMAP's objective: a heavy-tailed kernel of the distance in the map, and its complement for pairs to keep apart."""
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...contract.data import Layout
+from ...contract.errors import InputError
+from ...contract.spec import API_VERSION, BackendSpec, Capabilities
+from ...contract.stages import KernelForm
+from ..checks import require_number
+
+LONGEST_SIDE = 10.0
+LARGEST_REPULSION = -math.log(1e-4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UmapParams:
+    """Parameters of UMAP's objective.
+
+    Attributes
+    ----------
+    min_dist
+        Distance in the map up to which cells count as fully joined; at most ``spread``.
+    spread
+        Scale of the decay beyond it, in the map's units.
+    a, b
+        The kernel's own parameters, both or neither; None fits them to ``min_dist`` and ``spread``.
+    repulsion_strength
+        Factor of the repulsion.
+    negative_sample_rate
+        Negative samples per use of an edge. It weighs repulsion against attraction rather than making the
+        estimate better (Damrich and Hamprecht 2021, arXiv:2103.14608).
+    """
+
+    min_dist: float = 0.1
+    spread: float = 1.0
+    a: float | None = None
+    b: float | None = None
+    repulsion_strength: float = 1.0
+    negative_sample_rate: float = 5
+
+    def __post_init__(self) -> None:
+        require_number("spread", self.spread, low=0, above=True)
+        require_number("min_dist", self.min_dist, low=0)
+        require_number("repulsion_strength", self.repulsion_strength, low=0)
+        require_number("negative_sample_rate", self.negative_sample_rate, low=0)
+        if self.min_dist > self.spread:
+            msg = f"min_dist={self.min_dist} is larger than spread={self.spread}; give a min_dist of at most spread"
+            raise InputError(msg)
+        if (self.a is None) != (self.b is None):
+            given, absent = ("a", "b") if self.b is None else ("b", "a")
+            msg = f"{given} is given without {absent}; give both, or neither to have them fitted to min_dist and spread"
+            raise InputError(msg)
+        if self.a is not None:
+            require_number("a", self.a, low=0, above=True)
+            require_number("b", self.b, low=0, above=True)
+
+
+class UmapObjective:
+    """The cross-entropy of the kernel ``q = 1 / (1 + a d^(2b))`` (McInnes, Healy and Melville 2018, arXiv:1802.03426).
+
+    Attributes
+    ----------
+    a, b
+        The kernel's parameters, as given or fitted.
+    repulsion_strength
+        Factor of the repulsion.
+    negative_sample_rate
+        Negative samples per use of an edge.
+    """
+
+    def __init__(self, params: UmapParams) -> None:
+        self.params = params
+        self.a, self.b = _kernel_parameters(params)
+        self.repulsion_strength = float(params.repulsion_strength)
+        self.negative_sample_rate = params.negative_sample_rate
+
+    def form(self, name: str) -> KernelForm:
+        """Return the family ``umap`` with parameters ``(a, b, repulsion_strength)``."""
+        if name != "kernel":
+            msg = f"objective 'umap' has no form {name!r}; it offers 'kernel'"
+            raise InputError(msg)
+        return KernelForm(family="umap", parameters=(self.a, self.b, self.repulsion_strength))
+
+    def attraction(self, squared_distance: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Return ``-log q``, float64."""
+        return np.logaddexp(0.0, self._log_odds(squared_distance))
+
+    def repulsion(self, squared_distance: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Return ``-log(1 - q)`` times the repulsion strength, float64; ``1 - q`` counts as at least 1e-4."""
+        return self.repulsion_strength * np.minimum(
+            np.logaddexp(0.0, -self._log_odds(squared_distance)), LARGEST_REPULSION
+        )
+
+    def rescale(self, layout: Layout) -> Layout:
+        """Return the layout centred, its longest side 10 and its shape kept; a constant layout becomes zero."""
+        if not layout.size:
+            return layout.copy()
+        low, high = layout.min(axis=0).astype(np.float64), layout.max(axis=0).astype(np.float64)
+        side = (high - low).max()
+        scale = LONGEST_SIDE / side if side > 0 else 0.0
+        return ((layout - (low + high) / 2) * scale).astype(np.float32)
+
+    def _log_odds(self, squared_distance: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return ``log((1 - q) / q)``, in which neither end of the scale over- nor underflows."""
+        with np.errstate(divide="ignore"):
+            return math.log(self.a) + self.b * np.log(np.asarray(squared_distance, dtype=np.float64))
+
+
+def _kernel_parameters(params: UmapParams) -> tuple[float, float]:
+    if params.a is not None and params.b is not None:
+        return float(params.a), float(params.b)
+    return fit_kernel(float(params.min_dist), float(params.spread))
+
+
+@functools.lru_cache(maxsize=256)
+def fit_kernel(min_dist: float, spread: float) -> tuple[float, float]:
+    """Fit ``1 / (1 + a x^(2b))`` to 1 below ``min_dist`` and an exponential decay of scale ``spread`` beyond.
+
+    Least squares on 300 points over ``[0, 3 spread]``, from a = b = 1. Far from a spread of 1 that start can end in a
+    curve that rises; then the fit is done in units of the spread.
+    """
+    fitted = _least_squares(min_dist, spread)
+    if fitted is None:
+        a, b = _least_squares(min_dist / spread, 1.0) or (math.nan, math.nan)
+        fitted = _usable(a * spread ** (-2 * b), b)
+    if fitted is None:
+        msg = (
+            f"no kernel fits min_dist={min_dist} with spread={spread}; give a spread nearer to 1, or a and b themselves"
+        )
+        raise InputError(msg)
+    return fitted
+
+
+def _least_squares(min_dist: float, spread: float) -> tuple[float, float] | None:
+    from scipy.optimize import curve_fit
+
+    x = np.linspace(0, 3 * spread, 300)
+    y = np.where(x < min_dist, 1.0, np.exp(-(x - min_dist) / spread))
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            (a, b), _ = curve_fit(_kernel, x, y)
+        except RuntimeError:
+            return None
+    return _usable(float(a), float(b))
+
+
+def _kernel(x: NDArray[np.float64], a: float, b: float) -> NDArray[np.float64]:
+    return 1.0 / (1.0 + a * x ** (2 * b))
+
+
+def _usable(a: float, b: float) -> tuple[float, float] | None:
+    return (a, b) if 0 < a < math.inf and 0 < b < math.inf else None
+
+
+SPEC = BackendSpec(
+    api_version=API_VERSION,
+    stage="objective",
+    name="umap",
+    target="vicinal.backends.objective.umap:UmapObjective",
+    summary="UMAP's cross-entropy, as negative sampling optimises it",
+    params=UmapParams,
+    capabilities=Capabilities(forms=("kernel",), deterministic=True),
+    cite=("McInnes, Healy & Melville 2018, arXiv:1802.03426",),
+)

@@ -1,0 +1,382 @@
+"""The same verbs for pipelines: ``vicinal embed in.h5ad out.h5ad``.
+
+What people asked for goes to stdout; progress, log and errors to stderr. Exit codes: 0 done, 1 a plugin cannot be used
+(``plugins check``), 2 bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from .adata.keys import map_keys
+from .contract.errors import InputError, VicinalError, listing
+from .tl.embed import embed
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+EMBED_OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "n_components": (int, "dimensions of the map, 1 to 10"),
+    "n_neighbors": (int, "neighbours of each cell, the cell itself counted (default: those stored, else 15)"),
+    "neighbors_key": (str, "key in uns of the stored neighbours (default: neighbors)"),
+    "use_rep": (str, "where neighbours are found: a key of obsm, X, or a layer (default: X_pca, else a narrow X)"),
+    "n_pcs": (int, "columns of the representation to use (default: all)"),
+    "metric": (str, "metric of the representation"),
+    "init": (str, "first layout: spectral, pca, random, paga, or a key of obsm"),
+    "min_dist": (float, "distance in the map at which cells touch (default: the method's, 0.5 for umap)"),
+    "spread": (float, "scale that --min-dist is relative to (default: the method's, 1.0 for umap)"),
+    "n_epochs": (int, "passes over the graph (default: 500 up to 10,000 cells, else 200)"),
+    "random_state": (int, "the seed everything random is derived from"),
+    "n_jobs": (int, "threads (default: all processors)"),
+    "key_added": (str, "key of the map in obsm and uns (default: X_METHOD and METHOD)"),
+}
+FLAGS = {"random_state": "--seed"}
+STORES = (".h5ad", ".zarr")
+PICTURES = (".png", ".pdf", ".svg")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    logging.basicConfig(format="vicinal: %(message)s")
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    try:
+        options = build_parser().parse_args(arguments)
+        with warnings.catch_warnings():
+            if not sys.warnoptions:
+                warnings.simplefilter("ignore")
+            return options.command(options)
+    except (VicinalError, OSError) as error:
+        print("vicinal: error:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("vicinal: interrupted", file=sys.stderr)
+        return 130
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = _Parser(
+        prog="vicinal", description="Neighbour embedding for AnnData files: make, score and reuse maps of cells."
+    )
+    parser.add_argument("--version", action="version", version=f"vicinal {metadata.version('vicinal')}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_demo(commands)
+    _add_embed(commands)
+    _add_score(commands)
+    _add_project(commands)
+    _add_plugins(commands)
+    return parser
+
+
+def _command(commands: Any, name: str, run: Callable, description: str, example: str = "") -> argparse.ArgumentParser:
+    epilog = f"example:\n  {example}" if example else None
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = commands.add_parser(name, help=description, description=description, epilog=epilog, formatter_class=layout)
+    parser.set_defaults(command=run)
+    return parser
+
+
+def _add_demo(commands: Any) -> None:
+    parser = _command(commands, "demo", _demo, "map 700 blood cells from end to end", "vicinal demo --out demo")
+    parser.add_argument("--out", default="demo", metavar="FOLDER", help="where the files go (default: %(default)s)")
+
+
+def _add_embed(commands: Any) -> None:
+    example = (
+        "vicinal embed pbmc3k.h5ad mapped.h5ad --min-dist 0.3 --plot map.png --color louvain\n"
+        "  vicinal embed pbmc3k.h5ad mapped.h5ad --param knn=exact --param negative_sample_rate=10"
+    )
+    parser = _command(commands, "embed", _embed, "make a map of the cells in a file", example)
+    parser.add_argument("input", metavar="IN", help="cells, .h5ad or .zarr")
+    parser.add_argument("output", metavar="OUT", help="the cells with their map, .h5ad or .zarr; may be IN")
+    _add_embed_options(parser)
+    parser.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        type=_key_and_value,
+        metavar="KEY=VALUE",
+        help="any other argument of vicinal.tl.embed; the value is read as JSON if it is JSON (repeatable)",
+    )
+    parser.add_argument("--model", metavar="PATH", help="save the model too, for `vicinal project`")
+    parser.add_argument("--plot", metavar="PATH", help=f"draw the map too ({', '.join(PICTURES)})")
+    parser.add_argument("--color", metavar="COLUMN", help="column of obs, or gene, that colours the plot")
+
+
+def _add_embed_options(parser: argparse.ArgumentParser) -> None:
+    signature = inspect.signature(embed).parameters
+    parser.add_argument(
+        "--method", default=signature["method"].default, help="a preset of stages (default: %(default)s)"
+    )
+    for name, (kind, text) in EMBED_OPTIONS.items():
+        default = signature[name].default
+        shown = text if default is None else f"{text} (default: {default})"
+        flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
+        metavar = {int: "N", float: "X"}.get(kind, "NAME")  # type: ignore[call-overload]
+        parser.add_argument(flag, dest=name, type=kind, default=argparse.SUPPRESS, metavar=metavar, help=shown)
+
+
+def _add_score(commands: Any) -> None:
+    example = "vicinal score mapped.h5ad --labels louvain"
+    parser = _command(commands, "score", _score, "say how well a map keeps what it was made from", example)
+    parser.add_argument("file", metavar="FILE", help="cells with a map, .h5ad or .zarr")
+    parser.add_argument(
+        "--basis", default="X_umap", metavar="NAME", help="the map, a key of obsm (default: %(default)s)"
+    )
+    parser.add_argument("--labels", metavar="COLUMN", help="column of obs for label_accuracy (default: none)")
+    parser.add_argument("--use-rep", metavar="NAME", help="the representation (default: the one recorded with the map)")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of the sample of cells (default: %(default)s)"
+    )
+    parser.add_argument("--n-jobs", type=int, metavar="N", help="threads (default: all processors)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--write", action="store_true", help="store the scores in FILE as well")
+
+
+def _add_project(commands: Any) -> None:
+    example = (
+        "vicinal embed reference.h5ad mapped.h5ad --model model.zip\n  vicinal project new.h5ad model.zip placed.h5ad"
+    )
+    parser = _command(commands, "project", _project, "place new cells in an existing map", example)
+    parser.add_argument("input", metavar="IN", help="new cells, .h5ad or .zarr")
+    parser.add_argument("model", metavar="MODEL", help="a saved model, or an .h5ad or .zarr that carries one")
+    parser.add_argument("output", metavar="OUT", help="the new cells with their places, .h5ad or .zarr; may be IN")
+    parser.add_argument("--key", metavar="NAME", help="the map, where MODEL carries several")
+    parser.add_argument("--key-added", metavar="NAME", help="key in obsm and uns (default: as the model's map)")
+    parser.add_argument("--n-jobs", type=int, metavar="N", help="threads (default: all processors)")
+
+
+def _add_plugins(commands: Any) -> None:
+    text = "say which backends and methods there are, and which plugins are broken"
+    parser = _command(commands, "plugins", _plugins, text, "vicinal plugins list\n  vicinal plugins check --json")
+    parser.add_argument(
+        "action", choices=("list", "check"), help="list them, or import every one and exit with 1 if any fails"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from ._demo import demo
+
+    for line in demo(Path(options.out)):
+        print(line, flush=True)
+    return 0
+
+
+def _embed(options: argparse.Namespace) -> int:
+    from . import models, tl
+
+    given = _given_options(options)
+    targets = [_target(options.output, STORES), _target(options.model), _target(options.plot, PICTURES)]
+    adata = _read(options.input)
+    _check_picture(adata, options, given)
+    tl.embed(adata, options.method, **given)
+    keys = map_keys(options.method, given.get("key_added"))
+    with _replacing(targets) as (output, model, plot):
+        _write(adata, output)
+        if model:
+            models.save(adata, model, key=keys.uns)
+        if plot:
+            _draw(adata, keys.obsm, options.color, plot)
+    _print_table(_facts_of_map(adata, keys, options))
+    return 0
+
+
+def _score(options: argparse.Namespace) -> int:
+    from . import tl
+
+    adata = _read(options.file)
+    scores = tl.score(
+        adata,
+        options.basis,
+        labels=options.labels,
+        use_rep=options.use_rep,
+        random_state=options.seed,
+        n_jobs=options.n_jobs,
+    )
+    if options.write:
+        with _replacing([_target(options.file)]) as (output,):
+            _write(adata, output)
+    if options.json:
+        print(json.dumps(scores, indent=1))
+    else:
+        _print_table({name: f"{value:.4f}" for name, value in scores.items()})
+    return 0
+
+
+def _project(options: argparse.Namespace) -> int:
+    from . import tl
+    from .tl.project import find_model
+
+    target = _target(options.output, STORES)
+    carried = Path(options.model).suffix in STORES
+    model = find_model(_read(options.model) if carried else options.model, options.key)
+    adata = _read(options.input)
+    tl.project(adata, model, key_added=options.key_added, n_jobs=options.n_jobs)
+    with _replacing([target]) as (output,):
+        _write(adata, output)
+    keys = map_keys(model.method, options.key_added)
+    cells = f"{adata.n_obs:,} cells placed among {model.n_landmarks:,}"
+    _print_table({"placed": cells, "map": f"{options.output}: obsm[{keys.obsm!r}]"})
+    return 0
+
+
+def _plugins(options: argparse.Namespace) -> int:
+    from . import plugins
+
+    rows = {"list": plugins.list, "check": plugins.check}[options.action]().to_dict("records")
+    if options.json:
+        print(json.dumps(rows, indent=1))
+    else:
+        _print_plugins(rows)
+    failed = any(row["status"] not in ("ok", "disabled") for row in rows)
+    return int(options.action == "check" and failed)
+
+
+def _given_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of `embed` that were given, by their own options or by ``--param``."""
+    given = {name: getattr(options, name) for name in EMBED_OPTIONS if hasattr(options, name)}
+    for name, value in options.param:
+        if name in given or name in ("adata", "method", "copy"):
+            flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
+            raise InputError(
+                f"--param {name}: {f'given twice; see {flag}' if name in given else 'is not allowed here'}"
+            )
+        given[name] = value
+    return given
+
+
+def _key_and_value(text: str) -> tuple[str, Any]:
+    key, separator, value = text.partition("=")
+    if not separator or not key.isidentifier():
+        raise argparse.ArgumentTypeError(f"expected KEY=VALUE, such as negative_sample_rate=10, not {text!r}")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+def _check_picture(adata: AnnData, options: argparse.Namespace, given: Mapping[str, Any]) -> None:
+    """Raise before the work for what would fail after it."""
+    from .pl.embedding import check_colors
+
+    if options.color and not options.plot:
+        raise InputError(f"--color {options.color} colours a plot; give --plot PATH too")
+    if options.plot and given.get("n_components") == 1:
+        raise InputError("--plot needs a map of at least 2 dimensions; --n-components is 1")
+    check_colors(adata, options.color)
+
+
+def _read(path: str) -> AnnData:
+    import anndata as ad
+
+    if not Path(path).exists():
+        raise InputError(f"{path}: there is no such file")
+    reader, kind = (ad.read_zarr, "a zarr store") if Path(path).is_dir() else (ad.read_h5ad, "an .h5ad file")
+    try:
+        return reader(path)
+    except Exception as error:  # whatever a reader stumbles over, the file is not one of its kind
+        raise InputError(f"{path}: cannot be read as {kind} of cells ({type(error).__name__}: {error})") from error
+
+
+def _write(adata: AnnData, path: Path | None) -> None:
+    assert path is not None
+    if path.suffix == ".zarr":
+        adata.write_zarr(path)
+    else:
+        adata.write_h5ad(path)
+
+
+def _target(path: str | None, endings: Sequence[str] = ()) -> Path | None:
+    """Return where to write, checked before any work; links are followed, so that they stay links."""
+    if path is None:
+        return None
+    target = Path(os.path.realpath(path))
+    if endings and target.suffix not in endings:
+        raise InputError(f"{path}: the name must end in one of {listing(endings)}")
+    if not target.parent.is_dir():
+        raise InputError(f"{path}: there is no folder {str(target.parent)!r} to write to")
+    if target.is_dir() and not _is_zarr_store(target):
+        raise InputError(f"{path}: is a folder; name a file")
+    return target
+
+
+def _is_zarr_store(folder: Path) -> bool:
+    return folder.suffix == ".zarr" and any((folder / name).is_file() for name in ("zarr.json", ".zgroup"))
+
+
+@contextmanager
+def _replacing(targets: Iterable[Path | None]) -> Iterator[list[Path | None]]:
+    """Yield a path beside each target; move what was written there once all of it is, else remove it."""
+    targets = list(targets)
+    with ExitStack() as stack:
+        folders = {
+            target: Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".vicinal-", dir=target.parent)))
+            for target in targets
+            if target is not None
+        }
+        yield [None if target is None else folders[target] / target.name for target in targets]
+        for target, folder in folders.items():
+            if target.is_dir():  # a zarr store cannot be replaced in one step
+                os.replace(target, folder / "before")
+            os.replace(folder / target.name, target)
+
+
+def _draw(adata: AnnData, basis: str, color: str | None, path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    from . import pl
+
+    figure, ax = plt.subplots(figsize=(6, 5))
+    pl.embedding(adata, basis, color=color, ax=ax, show=False)
+    figure.savefig(path, dpi=150, bbox_inches="tight", facecolor="white")
+    plt.close(figure)
+
+
+def _facts_of_map(adata: AnnData, keys: Any, options: argparse.Namespace) -> dict[str, str]:
+    entry, shape = adata.uns[keys.uns], adata.obsm[keys.obsm].shape
+    stages = (f"{stage} {backend.removesuffix('@vicinal')}" for stage, backend in entry["backends"].items())
+    facts = {
+        options.method: f"{shape[0]:,} cells in {shape[1]} dimensions, {entry['timings']['total']:.1f} s",
+        "stages": ", ".join(stages),
+        "scores": ", ".join(f"{name} {value:.3f}" for name, value in entry["score"].items()) or "none",
+        "map": f"{options.output}: obsm[{keys.obsm!r}], uns[{keys.uns!r}]",
+        "model": options.model,
+        "plot": options.plot,
+    }
+    return {name: text for name, text in facts.items() if text}
+
+
+def _print_table(facts: Mapping[str, str]) -> None:
+    width = max(map(len, facts), default=0)
+    for name, text in facts.items():
+        print(f"{name:<{width}}  {text}")
+
+
+def _print_plugins(rows: Sequence[Mapping[str, Any]]) -> None:
+    usable = [row for row in rows if row["status"] == "ok"]
+    shown = [(row["stage"], row["name"], f"{row['distribution']} {row['version']}", row["summary"]) for row in usable]
+    table = [("stage", "name", "from", "what it is"), *shown]
+    widths = [max(len(line[column]) for line in table) for column in range(3)]
+    for line in table:
+        print("  ".join([*(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=False)), line[3]]))
+    for row in rows:
+        if row["status"] != "ok":
+            print(f"{row['status']}: {row['name']} ({row['distribution']} {row['version']}): {row['error']}")

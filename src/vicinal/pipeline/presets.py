@@ -1,0 +1,21 @@
+"""What ``method=`` can name among the built-ins: choices of stages with defaults."""
+
+from __future__ import annotations
+
+from ..contract.spec import API_VERSION, Preset
+from ..plugin.hookspecs import hookimpl
+
+UMAP = Preset(
+    api_version=API_VERSION,
+    name="umap",
+    summary="UMAP by negative sampling, with scanpy's defaults",
+    stages={"knn": "auto", "graph": "auto", "init": "auto", "objective": "umap", "optimizer": "numba_sgd"},
+    n_neighbors=15,
+    defaults={"min_dist": 0.5},
+)
+
+
+@hookimpl
+def vicinal_register(host_api: int) -> list[Preset]:
+    """Return the built-in presets."""
+    return [UMAP]

@@ -1,0 +1,66 @@
+"""The loss along the optimisation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..adata.read import check_adata
+from ..contract.errors import InputError, did_you_mean, listing
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+
+def loss(adata: AnnData, key: str = "umap", *, ax: Axes | None = None, show: bool | None = None) -> Axes:
+    """Draw the loss of a map and its parts against the epoch.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with a map made by `vicinal.tl.embed`.
+    key
+        Key of the map in ``uns``.
+    ax
+        Where to draw; None for a new figure.
+    show
+        True to show the figure at once; otherwise that is left to the caller, or to the notebook.
+
+    Returns
+    -------
+    The Axes: one line a part, and the total.
+
+    Raises
+    ------
+    InputError
+        If there is no such map, or it has no loss history.
+    """
+    import matplotlib.pyplot as plt
+
+    check_adata(adata)
+    entry = _history(adata, key)
+    ax = plt.subplots(figsize=(4.5, 3.2), layout="constrained")[1] if ax is None else ax
+    epochs = np.asarray(entry["loss_epoch"])
+    for name, values in sorted(entry.get("loss_parts", {}).items()):
+        ax.plot(epochs, np.asarray(values), linewidth=1.2, label=name)
+    ax.plot(epochs, np.asarray(entry["loss"]), color="black", linewidth=2, label="total")
+    ax.set(xlabel="epoch", ylabel="loss", title=key)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False)
+    if show:
+        plt.show()
+    return ax
+
+
+def _history(adata: AnnData, key: str) -> Mapping[str, Any]:
+    known = [
+        name for name, entry in adata.uns.items() if isinstance(entry, Mapping) and {"loss", "loss_epoch"} <= set(entry)
+    ]
+    if key in known:
+        return adata.uns[key]
+    found = "holds no loss history (made by another tool, or projected)" if key in adata.uns else "is not in adata.uns"
+    msg = f"key={key!r} {found}; maps with a loss history are {listing(known)}.{did_you_mean(key, known)}"
+    raise InputError(msg)
