@@ -72,9 +72,8 @@ class _Parser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    parser = _Parser(
-        prog="vicinal", description="Neighbour embedding for AnnData files: make, score and reuse maps of cells."
-    )
+    description = "Neighbour embedding for AnnData files: make, score and reuse maps of cells."
+    parser = _Parser(prog="vicinal", description=description)
     parser.add_argument("--version", action="version", version=f"vicinal {metadata.version('vicinal')}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_demo(commands)
@@ -85,10 +84,14 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: Any, name: str, run: Callable, description: str, example: str = "") -> argparse.ArgumentParser:
-    epilog = f"example:\n  {example}" if example else None
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = commands.add_parser(name, help=description, description=description, epilog=epilog, formatter_class=layout)
+def _command(commands: Any, name: str, run: Callable, summary: str, example: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.set_defaults(command=run)
     return parser
 
@@ -122,9 +125,7 @@ def _add_embed(commands: Any) -> None:
 
 def _add_embed_options(parser: argparse.ArgumentParser) -> None:
     signature = inspect.signature(embed).parameters
-    parser.add_argument(
-        "--method", default=signature["method"].default, help="a preset of stages (default: %(default)s)"
-    )
+    parser.add_argument("--method", default=signature["method"].default, help="preset of stages (default: %(default)s)")
     for name, (kind, text) in EMBED_OPTIONS.items():
         default = signature[name].default
         shown = text if default is None else f"{text} (default: {default})"
@@ -138,22 +139,18 @@ def _add_score(commands: Any) -> None:
     parser = _command(commands, "score", _score, "say how well a map keeps what it was made from", example)
     parser.add_argument("file", metavar="FILE", help="cells with a map, .h5ad or .zarr")
     parser.add_argument(
-        "--basis", default="X_umap", metavar="NAME", help="the map, a key of obsm (default: %(default)s)"
+        "--basis", default="X_umap", metavar="NAME", help="key of the map in obsm (default: %(default)s)"
     )
     parser.add_argument("--labels", metavar="COLUMN", help="column of obs for label_accuracy (default: none)")
-    parser.add_argument("--use-rep", metavar="NAME", help="the representation (default: the one recorded with the map)")
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of the sample of cells (default: %(default)s)"
-    )
+    parser.add_argument("--use-rep", metavar="NAME", help="representation (default: the one recorded with the map)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the sample (default: %(default)s)")
     parser.add_argument("--n-jobs", type=int, metavar="N", help="threads (default: all processors)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--write", action="store_true", help="store the scores in FILE as well")
 
 
 def _add_project(commands: Any) -> None:
-    example = (
-        "vicinal embed reference.h5ad mapped.h5ad --model model.zip\n  vicinal project new.h5ad model.zip placed.h5ad"
-    )
+    example = "vicinal embed old.h5ad mapped.h5ad --model model.zip\n  vicinal project new.h5ad model.zip placed.h5ad"
     parser = _command(commands, "project", _project, "place new cells in an existing map", example)
     parser.add_argument("input", metavar="IN", help="new cells, .h5ad or .zarr")
     parser.add_argument("model", metavar="MODEL", help="a saved model, or an .h5ad or .zarr that carries one")
@@ -167,7 +164,7 @@ def _add_plugins(commands: Any) -> None:
     text = "say which backends and methods there are, and which plugins are broken"
     parser = _command(commands, "plugins", _plugins, text, "vicinal plugins list\n  vicinal plugins check --json")
     parser.add_argument(
-        "action", choices=("list", "check"), help="list them, or import every one and exit with 1 if any fails"
+        "action", choices=("list", "check"), help="list: what there is; check: import all, exit 1 if any fails"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -241,7 +238,8 @@ def _project(options: argparse.Namespace) -> int:
 def _plugins(options: argparse.Namespace) -> int:
     from . import plugins
 
-    rows = {"list": plugins.list, "check": plugins.check}[options.action]().to_dict("records")
+    table = {"list": plugins.list, "check": plugins.check}[options.action]()
+    rows: list[dict[str, Any]] = [dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False)]
     if options.json:
         print(json.dumps(rows, indent=1))
     else:
@@ -254,11 +252,10 @@ def _given_options(options: argparse.Namespace) -> dict[str, Any]:
     """Return the arguments of `embed` that were given, by their own options or by ``--param``."""
     given = {name: getattr(options, name) for name in EMBED_OPTIONS if hasattr(options, name)}
     for name, value in options.param:
-        if name in given or name in ("adata", "method", "copy"):
-            flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
-            raise InputError(
-                f"--param {name}: {f'given twice; see {flag}' if name in given else 'is not allowed here'}"
-            )
+        if name in ("adata", "method", "copy"):
+            raise InputError(f"--param {name} is not allowed here")
+        if name in given:
+            raise InputError(f"--param {name}: {name} is given twice")
         given[name] = value
     return given
 

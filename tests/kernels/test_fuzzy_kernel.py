@@ -128,6 +128,14 @@ def test_symmetrized_equals_the_dense_formula_and_is_canonical(table, local_conn
     assert all((np.diff(indices[a:b]) > 0).all() for a, b in zip(indptr[:-1], indptr[1:], strict=True))
 
 
+def test_a_row_of_duplicates_takes_its_scale_from_the_whole_table():
+    indices = np.array([[1, 2], [0, 2], [0, 1], [0, 1]], np.int32)
+    distances = np.array([[0, 0], [0, 0], [1, 2], [3, 6]], np.float32)
+    sigmas, rhos = fuzzy.smooth_distances(indices, distances)
+    assert rhos.tolist() == [0, 0, 1, 3]
+    np.testing.assert_allclose(sigmas[:2], 1e-3 * distances.sum() / (4 * 3), rtol=1e-6)
+
+
 def test_a_missing_neighbour_is_as_if_its_column_were_not_there():
     indices, distances = make_table(0, 40, 8)
     shorter = rows_of(indices[:, :7], distances[:, :7])

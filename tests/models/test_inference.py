@@ -26,7 +26,9 @@ def model_of(reference, layout, *, metric="euclidean", n_neighbors=5):
         "metric": metric,
         "n_neighbors": n_neighbors,
     }
-    return from_reference(parse_handle(make_handle(reusable)), reference.astype(np.float32), layout.astype(np.float32))
+    return from_reference(
+        parse_handle(make_handle(reusable, "X_umap")), reference.astype(np.float32), layout.astype(np.float32)
+    )
 
 
 def digest(model) -> str:

@@ -33,7 +33,7 @@ class Entry:
     def load(self):
         if isinstance(self._loaded, BaseException):
             raise self._loaded
-        return self._loaded() if isinstance(self._loaded, type) else self._loaded
+        return self._loaded
 
 
 @pytest.fixture(autouse=True)

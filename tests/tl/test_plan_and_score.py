@@ -44,6 +44,7 @@ class TestPlan:
 
 class TestScore:
     def test_scores_are_returned_and_stored(self, adata: ad.AnnData) -> None:
+        adata.uns["umap"] = {"params": {"a": 1.0, "b": 1.0}}
         scores = vc.tl.score(adata, labels="bulk_labels")
         assert adata.uns["umap"]["score"] == scores
         assert set(scores) == {
@@ -82,4 +83,4 @@ class TestScore:
     def test_bad_input(self, adata: ad.AnnData, kwargs: dict, message: str) -> None:
         with pytest.raises(InputError, match=message):
             vc.tl.score(adata, **kwargs)
-        assert "score" not in adata.uns["umap"]
+        assert "umap" not in adata.uns

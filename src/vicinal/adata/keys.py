@@ -57,4 +57,5 @@ def is_map(entry: object) -> bool:
         return False
     params = entry.get("params")
     params = params if isinstance(params, Mapping) else {}
-    return "backends" in entry or {"a", "b"} <= set(params) or "perplexity" in params
+    ours = "backends" in entry or "projected_from" in entry
+    return ours or {"a", "b"} <= set(params) or "perplexity" in params

@@ -45,16 +45,15 @@ def model_from_adata(adata: ad.AnnData, key: str | None = None, *, max_landmarks
             " in; make it again with vc.tl.embed(adata, use_rep=...)"
         )
         raise ModelError(msg)
-    features = _feature_names(adata, handle.representation["name"])
+    features = _feature_names(adata, handle.representation)
     reference = _read_representation(adata, handle.representation, None)
-    return from_reference(
-        handle, reference, _read_places(adata, key, handle), features=features, max_landmarks=max_landmarks
-    )
+    layout = _read_places(adata, key, handle.basis)
+    return from_reference(handle, reference, layout, features=features, max_landmarks=max_landmarks)
 
 
 def find_handle(adata: ad.AnnData, key: str | None) -> tuple[str, Manifest]:
     """Return the key of the one map that carries a model, and its manifest."""
-    keys = [name for name, entry in adata.uns.items() if isinstance(entry, Mapping) and HANDLE in entry]
+    keys = [name for name, entry in adata.uns.items() if _is_handle(entry)]
     if not keys:
         raise ModelError("there is no model in adata.uns; make a map with vc.tl.embed(adata)")
     if key is None and len(keys) > 1:
@@ -67,9 +66,13 @@ def find_handle(adata: ad.AnnData, key: str | None) -> tuple[str, Manifest]:
     return chosen, parse_handle(adata.uns[chosen][HANDLE])
 
 
-def _read_places(adata: ad.AnnData, key: str, handle: Manifest) -> Layout:
-    basis = handle.basis or map_keys(handle.method, None if key == handle.method else key).obsm
-    if basis not in adata.obsm:
+def _is_handle(entry: object) -> bool:
+    handle = entry.get(HANDLE) if isinstance(entry, Mapping) else None
+    return isinstance(handle, Mapping) and "manifest" in handle
+
+
+def _read_places(adata: ad.AnnData, key: str, basis: str | None) -> Layout:
+    if basis is None or basis not in adata.obsm:
         raise InputError(f"the map {basis!r} of the model {key!r} is not in adata.obsm; it has {listing(adata.obsm)}")
     return read_layout(adata, basis)
 
@@ -114,8 +117,9 @@ def _columns(stored: Any, columns: NDArray[np.intp]) -> Any:
     return stored[:, columns] if sparse.issparse(stored) else np.asarray(stored)[:, columns]
 
 
-def _feature_names(adata: ad.AnnData, name: str) -> tuple[str, ...] | None:
-    return None if name in adata.obsm else tuple(map(str, adata.var_names))
+def _feature_names(adata: ad.AnnData, representation: Mapping[str, Any]) -> tuple[str, ...] | None:
+    in_obsm = representation["name"] in adata.obsm
+    return None if in_obsm else tuple(map(str, adata.var_names[: representation["n_pcs"]]))
 
 
 def check_target(adata: ad.AnnData, model: Model, key_added: str | None) -> None:

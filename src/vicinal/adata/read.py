@@ -53,8 +53,8 @@ def check_adata(adata: object) -> None:
 def read_stored_neighbors(adata: ad.AnnData, options: EmbedOptions) -> StoredNeighbors | None:
     """Return the neighbours that ``options`` point at; graph and distances only where they will be used."""
     if sparse.issparse(options.graph):
-        graph = _read_graph(options.graph, "graph", adata.n_obs)
-        return StoredNeighbors(key="graph", graph=graph, neighbors=None, n_neighbors=None)
+        given = _read_graph(options.graph, "graph", adata.n_obs)
+        return StoredNeighbors(key="graph", graph=given, neighbors=None, n_neighbors=None)
     key = options.neighbors_key or DEFAULT_NEIGHBORS
     entry = _neighbors_entry(adata, key, required=options.neighbors_key is not None)
     if entry is None:
@@ -67,10 +67,9 @@ def read_stored_neighbors(adata: ad.AnnData, options: EmbedOptions) -> StoredNei
     if fresh == ("n_neighbors",):
         distances = _slot(adata, entry, "distances", key, required=False)
         neighbors = None if distances is None else _read_distances(distances, key, adata.n_obs)
-    params = dict(entry.get("params", {}))
-    return StoredNeighbors(
-        key=key, graph=graph, neighbors=neighbors, n_neighbors=_as_int(params.get("n_neighbors")), params=params
-    )
+    params = {name: _scalar(value) for name, value in entry.get("params", {}).items()}
+    n_neighbors = _as_int(params.get("n_neighbors"))
+    return StoredNeighbors(key=key, graph=graph, neighbors=neighbors, n_neighbors=n_neighbors, params=params)
 
 
 def _neighbors_entry(adata: ad.AnnData, key: str, *, required: bool) -> Mapping[str, Any] | None:
@@ -81,9 +80,13 @@ def _neighbors_entry(adata: ad.AnnData, key: str, *, required: bool) -> Mapping[
         return {}
     if not required:
         return None
-    known = [name for name, value in adata.uns.items() if isinstance(value, Mapping) and "connectivities_key" in value]
+    known = [name for name, value in adata.uns.items() if name == DEFAULT_NEIGHBORS or _is_neighbors(value)]
     hint = did_you_mean(key, known)
     raise InputError(f"neighbors_key={key!r} is not in adata.uns; neighbours are stored under {listing(known)}.{hint}")
+
+
+def _is_neighbors(entry: Any) -> bool:
+    return isinstance(entry, Mapping) and not {"connectivities_key", "connectivities"}.isdisjoint(entry)
 
 
 def _slot(adata: ad.AnnData, entry: Mapping[str, Any], what: str, key: str, *, required: bool = True) -> Any:
@@ -277,6 +280,11 @@ def read_labels(adata: ad.AnnData, column: str | None) -> np.ndarray | None:
 def read_layout(adata: ad.AnnData, key: str) -> np.ndarray:
     """Return a stored map as float32, checked to be finite."""
     return dense_values(adata.obsm[key], key, adata.obs_names)
+
+
+def _scalar(value: Any) -> Any:
+    # Old scanpy files hold numbers and words as arrays of one.
+    return value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
 
 
 def _as_int(value: Any) -> int | None:

@@ -6,10 +6,10 @@ import numpy as np
 
 from .compile import inline
 
-GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio
 FIRST_FACTOR = np.uint64(0xBF58476D1CE4E5B9)
 SECOND_FACTOR = np.uint64(0x94D049BB133111EB)
-U1, U27, U30, U31, U32, U40 = (np.uint64(shift) for shift in (1, 27, 30, 31, 32, 40))
+U1, U27, U30, U31, U32, U40 = (np.uint64(value) for value in (1, 27, 30, 31, 32, 40))
 
 
 @inline
@@ -23,17 +23,23 @@ def mix(bits: int) -> int:
 
 @inline
 def draw(key: int, counter: int) -> int:
-    """Return the 64 random bits number ``counter`` of a key; nested, the key of a finer stream."""
+    """Return the 64 random bits number ``counter`` of a key; they may serve as the key of a finer stream."""
     return mix(np.uint64(key) + (np.uint64(counter) + U1) * GOLDEN)
 
 
 @inline
-def uniform(bits: int) -> np.float32:
+def even_draw(key: int, counter: int) -> int:
+    """Return bits number ``counter`` of a sequence with a random start whose every run is spread evenly (Weyl)."""
+    return mix(key) + np.uint64(counter) * GOLDEN
+
+
+@inline
+def uniform(bits: int) -> float:
     """Return a float32 in [0, 1) from 64 random bits."""
     return np.float32(np.uint64(bits) >> U40) * np.float32(2.0**-24)
 
 
 @inline
-def below(bits: int, n: int) -> np.int64:
+def below(bits: int, n: int) -> int:
     """Return an integer in [0, n) from 64 random bits, for ``n`` up to 2**31 (multiply and shift, Lemire 2019)."""
     return np.int64(((np.uint64(bits) >> U32) * np.uint64(n)) >> U32)

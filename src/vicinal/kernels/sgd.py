@@ -11,33 +11,32 @@ import math
 import numpy as np
 
 from .compile import inline, kernel
-from .random import below, draw, uniform
+from .random import below, draw, even_draw, uniform
 
 COINCIDENT = np.float32(1e-30)  # below this squared distance there is no direction to move in
 SOFTENING = np.float32(0.001)
 STEP_LIMIT = np.float32(4.0)
-TWO = np.float32(2.0)
-ONE = np.float32(1.0)
+ZERO, ONE, TWO = np.float32(0.0), np.float32(1.0), np.float32(2.0)
 
 
 @inline
-def attraction(squared: np.float32, a: np.float32, b: np.float32) -> np.float32:
+def attraction(squared: float, a: float, b: float) -> float:
     """Return the factor of the difference by which an edge pulls."""
     if squared < COINCIDENT:
-        return np.float32(0.0)
+        return ZERO
     return -TWO * a * b / (squared * (ONE / squared**b + a))
 
 
 @inline
-def repulsion(squared: np.float32, a: np.float32, b: np.float32, strength: np.float32) -> np.float32:
+def repulsion(squared: float, a: float, b: float, strength: float) -> float:
     """Return the factor of the difference by which a negative sample pushes."""
     return TWO * strength * b / ((SOFTENING + squared) * (ONE + a * squared**b))
 
 
 @inline
-def squared_distance(own: np.ndarray, other: np.ndarray) -> np.float32:
+def squared_distance(own: np.ndarray, other: np.ndarray) -> float:
     """Return the squared Euclidean distance."""
-    total = np.float32(0.0)
+    total = ZERO
     for k in range(own.shape[0]):
         difference = own[k] - other[k]
         total += difference * difference
@@ -45,7 +44,7 @@ def squared_distance(own: np.ndarray, other: np.ndarray) -> np.float32:
 
 
 @inline
-def move(own: np.ndarray, other: np.ndarray, factor: np.float32, rate: np.float32) -> None:
+def move(own: np.ndarray, other: np.ndarray, factor: float, rate: float) -> None:
     """Move ``own`` along the difference, each coordinate's step clipped before the rate."""
     for k in range(own.shape[0]):
         step = factor * (own[k] - other[k])
@@ -57,60 +56,62 @@ def sgd_epoch(
     indptr: np.ndarray,
     indices: np.ndarray,
     weights: np.ndarray,
-    largest_weight: np.float32,
     fixed: np.ndarray,
     layout: np.ndarray,
     moved: np.ndarray,
     pulls: int,
-    a: np.float32,
-    b: np.float32,
-    strength: np.float32,
+    curve: tuple[float, float, float],
     negatives: float,
-    rate: np.float32,
-    epoch_key: int,
+    rate: float,
+    largest_weight: float,
+    seed: int,
+    epoch: int,
     start: int,
     stop: int,
 ) -> None:
     """Move the vertices ``start`` to ``stop`` by one epoch, from ``layout`` into ``moved``.
 
-    Edges are sampled systematically: their weights, relative to the largest of the graph, are laid end to end from
-    a random offset, and each is used once for every integer it covers. So an edge is used as often as its weight
-    says, and the number of uses in a row hardly varies.
+    Edges are sampled systematically: their weights, relative to the graph's largest, are laid end to end from an
+    offset, and an edge is used when an integer falls into it. A vertex's offsets are spread evenly over its epochs,
+    so that the uses of an edge, and of a row in each epoch, hardly differ from what the weights say.
 
     Parameters
     ----------
     pulls
-        How often an edge that is used pulls: twice where the graph stores it from both ends, since there each
-        end would otherwise see only half of the moves.
+        How often an edge that is used pulls. Twice where the graph stores it from both ends: each of its two
+        entries stands for a move of both ends, and here either end makes only its own.
+    curve
+        ``a``, ``b`` and the repulsion strength.
     negatives
         Negative samples per use of an edge; a fraction is the probability of one more.
     """
     n = indptr.shape[0] - 1
-    whole = int(math.floor(negatives))
-    fraction = np.float32(negatives - whole)
+    a, b, strength = np.float32(curve[0]), np.float32(curve[1]), np.float32(curve[2])
+    rate32 = np.float32(rate)
+    whole = int(math.floor(negatives)) if n > 1 else 0
+    fraction = negatives - math.floor(negatives) if n > 1 else 0.0
+    offset_key, epoch_key = draw(seed, 0), draw(seed, epoch + 1)
     for i in range(start, stop):
         moved[i] = layout[i]
         if fixed[i]:
             continue
         own = moved[i]
-        key = draw(epoch_key, i)
-        covered = np.float64(uniform(draw(key, 0)))
-        drawn = 1
+        key, drawn = draw(epoch_key, i), 0
+        covered = float(uniform(even_draw(draw(offset_key, i), epoch)))
         for edge in range(indptr[i], indptr[i + 1]):
             before = math.floor(covered)
-            covered += np.float64(weights[edge]) / np.float64(largest_weight)
+            covered += float(weights[edge]) / largest_weight
             if math.floor(covered) == before:
                 continue
             other = layout[indices[edge]]
             for _ in range(pulls):
-                move(own, other, attraction(squared_distance(own, other), a, b), rate)
+                move(own, other, attraction(squared_distance(own, other), a, b), rate32)
             count = whole
-            if fraction > 0:
+            if fraction > 0.0:
                 count += uniform(draw(key, drawn)) < fraction
                 drawn += 1
             for _ in range(count):
                 sample = below(draw(key, drawn), n - 1)
                 drawn += 1
-                sample += sample >= i
-                other = layout[sample]
-                move(own, other, repulsion(squared_distance(own, other), a, b, strength), rate)
+                other = layout[sample + (sample >= i)]
+                move(own, other, repulsion(squared_distance(own, other), a, b, strength), rate32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +18,15 @@ from .manifest import PLACEMENT_RULE
 from .store import Model
 
 KNN = "exact"
+NEAR_ZERO = 1e-3
+"""Nearest distance, as a share of the farthest looked up, below which a row may be a reference cell itself."""
 
 
 def place(model: Model, rows: NDArray[np.float32], *, n_jobs: int | None = None) -> Layout:
     """Return the places of rows in a model's map.
 
     Each row goes to the mean place of the nearest reference cells, weighted by the kernel of the fuzzy graph
-    (McInnes, Healy & Melville 2018, equations 1 and 2). A row that is a reference cell goes to that cell's own place.
+    (McInnes, Healy and Melville 2018, arXiv:1802.03426, section 3.1). A row that is a reference cell goes to that cell's own place.
 
     Parameters
     ----------
@@ -45,7 +47,7 @@ def place(model: Model, rows: NDArray[np.float32], *, n_jobs: int | None = None)
     n_jobs = n_jobs or available_threads()
     neighbors = nearest_landmarks(model, rows, n_jobs)
     places = _weighted_means(neighbors, model.arrays["layout"], n_jobs)
-    _put_own_places(places, rows, model.arrays["reference"], model.arrays["layout"])
+    _put_own_places(places, rows, neighbors.distances, model.arrays)
     lost = np.flatnonzero(np.isnan(places[:, 0]))
     if len(lost):
         msg = f"{len(lost)} cells are at no finite distance from the reference; the first is row {lost[0]}"
@@ -57,7 +59,9 @@ def nearest_landmarks(model: Model, rows: NDArray[np.float32], n_jobs: int) -> N
     """Return the reference cells nearest to each row, found exactly."""
     placement, reference = model.manifest.placement, model.arrays["reference"]
     if placement.get("rule") != PLACEMENT_RULE:
-        msg = f"the model is placed by {placement.get('rule')!r}; this version knows {PLACEMENT_RULE!r}. Upgrade vicinal"
+        msg = (
+            f"the model is placed by {placement.get('rule')!r}; this version knows {PLACEMENT_RULE!r}. Upgrade vicinal"
+        )
         raise ModelError(msg)
     assert model.manifest.representation is not None
     k, metric = min(placement["n_neighbors"], len(reference)), model.manifest.representation["metric"]
@@ -87,23 +91,24 @@ def _weighted_means(neighbors: Neighbors, layout: Layout, n_jobs: int) -> Layout
 
 
 def _put_own_places(
-    places: Layout, rows: NDArray[np.float32], reference: NDArray[np.float32], layout: Layout
+    places: Layout, rows: NDArray[np.float32], distances: NDArray[np.float32], arrays: Mapping[str, np.ndarray]
 ) -> None:
     """Put rows that are reference cells at the mean place of all cells with that row.
 
     Told by their values: for some metrics a row is not at distance 0 from itself, or so are others too.
     """
-    first: dict[bytes, int] = {}
-    groups = np.array([first.setdefault(row, i) for i, row in enumerate(_row_bytes(reference))])
-    own = np.array([first.get(row, MISSING) for row in _row_bytes(rows)])
-    if (own == MISSING).all():
+    candidates = np.flatnonzero(~(distances[:, 0] > NEAR_ZERO * distances[:, -1]))
+    if len(candidates) == 0:
         return
-    sums = np.zeros(layout.shape)
-    np.add.at(sums, groups, layout)
+    first: dict[bytes, int] = {}
+    groups = np.array([first.setdefault(row, i) for i, row in enumerate(_row_bytes(arrays["reference"]))])
+    sums = np.zeros(arrays["layout"].shape)
+    np.add.at(sums, groups, arrays["layout"])
     means = sums / np.maximum(np.bincount(groups, minlength=len(groups)), 1)[:, None]
-    places[own != MISSING] = means[own[own != MISSING]]
+    group = np.array([first.get(row, MISSING) for row in _row_bytes(rows[candidates])])
+    places[candidates[group != MISSING]] = means[group[group != MISSING]]
 
 
 def _row_bytes(rows: NDArray[np.float32]) -> Iterator[bytes]:
-    for row in rows:
-        yield (row + np.float32(0)).tobytes()  # -0.0 and 0.0 become the same bytes
+    for row in rows + np.float32(0):  # -0.0 and 0.0 become the same bytes
+        yield row.tobytes()

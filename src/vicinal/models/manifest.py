@@ -65,7 +65,7 @@ class Manifest:
     method, backends, versions, params
         How the map was made.
     basis
-        ``obsm`` key the map was written to; None where it is not known.
+        ``obsm`` key the map was written to; None for a checkpoint.
     representation
         ``name``, ``n_features``, ``n_pcs`` and ``metric`` of what the map was made from; None for a graph alone.
     placement
@@ -200,7 +200,7 @@ def _check_count(value: int, shown: str) -> None:
         raise ModelError(f"model.json: {shown} is {value}; expected at least 1")
 
 
-def make_handle(reusable: Mapping[str, Any], basis: str | None = None) -> dict[str, str]:
+def make_handle(reusable: Mapping[str, Any], basis: str) -> dict[str, str]:
     """Return what ``uns[key]["model"]`` holds for a map whose model is the AnnData itself.
 
     Parameters

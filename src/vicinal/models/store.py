@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import math
 import os
 import re
 import secrets
@@ -31,7 +32,11 @@ MANIFEST_MEMBER = "model.json"
 MAX_MANIFEST_BYTES = 64 * 2**20
 MAX_HEADER_BYTES = 4096
 MAX_LANDMARKS = 100_000
-NUMERIC_KINDS = "biuf"
+DTYPES = {
+    np.dtype(name).newbyteorder("<").str: np.dtype(name).newbyteorder("<")
+    for name in ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64")
+}
+"""What arrays may hold: plain numbers, little-endian."""
 
 _MEMBER = re.compile(r"[A-Za-z0-9_]+\.npy")
 _UNREADABLE = (OSError, EOFError, ValueError, RuntimeError, struct.error, zipfile.BadZipFile)
@@ -185,6 +190,8 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
         raise ModelError(f"path={str(path)!r}: there is no folder {str(target.parent)!r} to write to")
     if target.is_dir():
         raise ModelError(f"path={str(path)!r} is a folder; name a file")
+    # Described and checked again: the owner of a model's arrays may have changed them.
+    model = Model(dataclasses.replace(model.manifest, arrays=describe(model.arrays)), model.arrays)
     temporary = target.with_name(f".vicinal-{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:
@@ -197,14 +204,10 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
 
 
 def _write(model: Model, file: IO[bytes]) -> None:
-    parts = {name: _npy(array) for name, array in model.arrays.items()}
-    # Described again: the owner of a model's arrays may have changed them.
-    entries = {name: _entry(name, model.arrays[name], data) for name, data in parts.items()}
-    manifest = dataclasses.replace(model.manifest, arrays=entries)
     with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr(_member(MANIFEST_MEMBER), manifest.to_json().encode())
-        for name, data in parts.items():
-            archive.writestr(_member(entries[name].file), data)
+        archive.writestr(_member(MANIFEST_MEMBER), model.manifest.to_json().encode())
+        for name, entry in model.manifest.arrays.items():
+            archive.writestr(_member(entry.file), _npy(model.arrays[name]))
 
 
 def _member(name: str) -> zipfile.ZipInfo:
@@ -216,11 +219,11 @@ def _member(name: str) -> zipfile.ZipInfo:
 
 def describe(arrays: Mapping[str, np.ndarray]) -> dict[str, ArrayEntry]:
     """Return what a manifest states of arrays."""
-    return {name: _entry(name, array, _npy(array)) for name, array in arrays.items()}
+    return {name: _entry(name, array) for name, array in arrays.items()}
 
 
-def _entry(name: str, array: np.ndarray, data: bytes) -> ArrayEntry:
-    digest = hashlib.sha256(data).hexdigest()
+def _entry(name: str, array: np.ndarray) -> ArrayEntry:
+    digest = hashlib.sha256(_npy(array)).hexdigest()
     return ArrayEntry(file=f"{name}.npy", dtype=_portable(array).dtype.str, shape=array.shape, sha256=digest)
 
 
@@ -297,23 +300,15 @@ def _check_declared(members: Mapping[str, zipfile.ZipInfo], manifest: Manifest) 
     if extra or len(set(declared)) != len(declared) or MANIFEST_MEMBER in declared:
         raise ModelError(f"its members are not what its model.json states; not stated: {listing(extra)}")
     for name, entry in manifest.arrays.items():
-        stated = _stated_bytes(name, entry)
-        if not stated < members[entry.file].file_size <= stated + MAX_HEADER_BYTES:
-            size = members[entry.file].file_size
+        size, stated = members[entry.file].file_size, _stated_bytes(name, entry)
+        if not stated < size <= stated + MAX_HEADER_BYTES:
             raise ModelError(f"array {name!r} takes {size} bytes; its stated shape {entry.shape} takes {stated}")
 
 
 def _stated_bytes(name: str, entry: ArrayEntry) -> int:
-    try:
-        dtype = np.dtype(entry.dtype)
-    except TypeError as error:
-        raise ModelError(f"array {name!r} has an unknown dtype {entry.dtype!r}") from error
-    if dtype.kind not in NUMERIC_KINDS:
-        raise ModelError(f"array {name!r} has dtype {entry.dtype!r}; only numbers are allowed")
-    size = dtype.itemsize
-    for length in entry.shape:
-        size *= length
-    return size
+    if entry.dtype not in DTYPES:
+        raise ModelError(f"array {name!r} has dtype {entry.dtype!r}; allowed are {listing(DTYPES)}")
+    return math.prod(entry.shape) * DTYPES[entry.dtype].itemsize
 
 
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
@@ -328,6 +323,19 @@ def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, entr
     if hashlib.sha256(data).hexdigest() != entry.sha256:
         raise ModelError(f"array {name!r} was altered: its SHA-256 is not the one model.json states")
     try:
-        return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, TypeError, SyntaxError, MemoryError) as error:
+        return _parse_npy(data, entry)
+    except (ValueError, TypeError, SyntaxError) as error:
         raise ModelError(f"array {name!r} cannot be read ({error})") from error
+
+
+def _parse_npy(data: bytes, entry: ArrayEntry) -> np.ndarray:
+    """Return an array whose own header says what the manifest states; nothing is allocated before that is known."""
+    buffer = io.BytesIO(data)
+    if np.lib.format.read_magic(buffer) != (1, 0):
+        raise ValueError("not version 1.0 of the npy format")
+    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(buffer)
+    if (shape, fortran_order, dtype.str) != (entry.shape, False, entry.dtype):
+        raise ValueError(f"its header says {dtype.str} and {shape}, stated are {entry.dtype} and {entry.shape}")
+    if len(data) - buffer.tell() != math.prod(shape) * dtype.itemsize:
+        raise ValueError("its length is not what its header says")
+    return np.ndarray(shape, dtype, buffer=data, offset=buffer.tell()).copy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,7 @@ class Pairs:
 
     heads: NDArray[np.integer]
     tails: NDArray[np.integer]
-    shares: NDArray[np.float64]
+    shares: NDArray[np.floating]
 
 
 class LossProbe:
@@ -36,10 +37,11 @@ class LossProbe:
         repulsion  = 1/W  m/(2n)  sum_i d_i sum_{j != i} R_ij
 
     An edge used from either end pulls both cells, a negative sample pushes only the cell it was drawn for; hence the
-    1/2. Where all rows have the same sum, the expected update of the layout is along the gradient of this loss;
-    where they differ the update is no gradient of anything, and this is the loss nearest to it (Damrich and
-    Hamprecht 2021, arXiv:2103.14608). In a directed graph the owner of an edge is the only one to be pulled as well:
-    the factor is m/n, and the loss is the mean of what the owners each try to lower while the others stand still.
+    1/2. Where all row sums are equal, the expected update of the layout is along the gradient of this loss. Where
+    they differ, the update of cell i weighs its push from j by d_i, the gradient by (d_i + d_j) / 2: the update is then
+    the gradient of nothing (Damrich and Hamprecht 2021, arXiv:2103.14608). In a directed graph the pull, too, moves
+    the owner of the edge alone: the factor is m/n, and the loss is the mean of what the owners lower, each for itself
+    and with the others at rest.
 
     Up to 500 cells the sums are over all pairs. Beyond, they are estimated without bias from a sample that is fixed
     by the seed: edges drawn in proportion to weight, and for each, as in the optimisation, its owner with another
@@ -56,7 +58,7 @@ class LossProbe:
     def __init__(self, graph: Graph, objective: Objective, *, seed: int, n_pairs: int = 20_000) -> None:
         self._objective = objective
         factor = objective.negative_sample_rate / max(graph.n_obs, 1) * (1.0 if graph.directed else 0.5)
-        if graph.n_obs <= EXACT_UP_TO or not len(graph.weights):
+        if graph.n_obs <= EXACT_UP_TO or not graph.weights.any():
             self._edges, self._others = _all_pairs(graph, factor)
         else:
             self._edges, self._others = _sampled_pairs(graph, factor, seed, n_pairs)
@@ -69,7 +71,7 @@ class LossProbe:
         }
 
 
-def _weighted_sum(pairs: Pairs, loss, layout: Layout) -> float:  # type: ignore[no-untyped-def]
+def _weighted_sum(pairs: Pairs, loss: Callable[[NDArray], NDArray], layout: Layout) -> float:
     difference = layout[pairs.heads].astype(np.float64) - layout[pairs.tails]
     return float(np.sum(pairs.shares * loss(np.square(difference).sum(axis=1))))
 
@@ -77,7 +79,7 @@ def _weighted_sum(pairs: Pairs, loss, layout: Layout) -> float:  # type: ignore[
 def _all_pairs(graph: Graph, factor: float) -> tuple[Pairs, Pairs]:
     n_obs = graph.n_obs
     owners = np.repeat(np.arange(n_obs), np.diff(graph.indptr))
-    shares = graph.weights / np.sum(graph.weights, dtype=np.float64)
+    shares = graph.weights / (np.sum(graph.weights, dtype=np.float64) or 1.0)
     degrees = np.bincount(owners, weights=shares, minlength=n_obs)
     joined = np.flatnonzero(degrees)
     heads, tails = np.repeat(joined, n_obs), np.tile(np.arange(n_obs), len(joined))
@@ -101,9 +103,10 @@ def _draw_by_weight(weights: NDArray[np.float32], quantiles: NDArray[np.float64]
     starts = range(0, len(weights), CHUNK)
     sums = np.cumsum([0.0, *(np.sum(weights[s : s + CHUNK], dtype=np.float64) for s in starts)])
     targets = quantiles * sums[-1]
-    drawn = np.full(len(targets), np.flatnonzero(weights)[-1], dtype=np.intp)
+    drawn = np.full(len(targets), len(weights) - 1, dtype=np.intp)
     for start, before, after in zip(starts, sums[:-1], sums[1:], strict=True):
         first, last = np.searchsorted(targets, [before, after])
         running = before + np.cumsum(weights[start : start + CHUNK], dtype=np.float64)
+        running[-1] = after  # the sum and the running sum may round differently
         drawn[first:last] = start + np.searchsorted(running, targets[first:last], side="right")
     return drawn

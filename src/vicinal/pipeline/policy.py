@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..contract.options import EmbedOptions
 from ..contract.source import Source
 
-EXACT_UP_TO = 30_000
+EXACT_UP_TO = 100_000
 """Cells up to which exact neighbours are found sooner than pynndescent has compiled."""
 
 EXACT_METRICS = ("euclidean", "cosine", "manhattan")

@@ -89,12 +89,16 @@ class Run:
     def step(self, n_epochs: int, **overrides: Any) -> None:
         """Take some epochs, stopping on the way where the loss is recorded."""
         last = self.epoch + n_epochs
+        if last > self.n_epochs:
+            msg = f"n_epochs={n_epochs} is not allowed: {self.n_epochs - self.epoch} of {self.n_epochs} epochs are left"
+            raise InputError(msg)
         stops = [int(e) for e in self._loss_epochs if self.epoch < e < last]
         choice = self.plan.stages["optimizer"]
-        with self._timed("optimizer", choice), _progress(n_epochs, choice.name) as bar:
+        with _progress(n_epochs, choice.name) as bar:
             for stop in [*stops, last]:
                 taken = stop - self.epoch
-                self.optimization.step(taken, **overrides)
+                with guarded("optimizer", choice, self.timings):
+                    self.optimization.step(taken, **overrides)
                 bar.update(taken)
                 self._record_loss()
 
@@ -102,6 +106,7 @@ class Run:
         """Check and score the present layout, and return it with its provenance."""
         layout = np.array(self.layout, dtype=np.float32, order="C")
         self._require(check_layout(layout, self.plan.n_obs, self.plan.n_components), self.plan.stages["optimizer"])
+        announce("optimizer", self.plan.stages["optimizer"], self.timings["optimizer"])
         result = self._result(layout, self._score(layout))
         summary = {
             "params": result.params,
@@ -152,7 +157,7 @@ class Run:
             seed=self._seed("optimizer"),
             n_jobs=self.plan.n_jobs,
         )
-        with self._timed("optimizer", choice):
+        with guarded("optimizer", choice, self.timings):
             return choice.backend.start(request)
 
     def _score(self, layout: Layout) -> dict[str, float]:
@@ -328,7 +333,16 @@ def measure(choice: Choice, request: ScoreRequest) -> dict[str, float]:
 
 @contextmanager
 def timed(stage: str, choice: Choice, timings: dict[str, float]) -> Iterator[None]:
-    """Add a stage's seconds, tell observers, and give its failures the stage's name."""
+    """Run a stage as `guarded` does, and tell observers when it is finished."""
+    before = timings.get(stage, 0.0)
+    with guarded(stage, choice, timings):
+        yield
+    announce(stage, choice, timings[stage] - before)
+
+
+@contextmanager
+def guarded(stage: str, choice: Choice, timings: dict[str, float]) -> Iterator[None]:
+    """Add a stage's seconds, and give its failures the stage's name."""
     start = time.perf_counter()
     try:
         yield
@@ -336,8 +350,11 @@ def timed(stage: str, choice: Choice, timings: dict[str, float]) -> Iterator[Non
         raise
     except Exception as error:  # a backend may fail in any way; the user learns which one did
         raise StageError(stage, choice.full_name, f"{type(error).__name__}: {error}") from error
-    seconds = time.perf_counter() - start
-    timings[stage] = timings.get(stage, 0.0) + seconds
+    timings[stage] = timings.get(stage, 0.0) + time.perf_counter() - start
+
+
+def announce(stage: str, choice: Choice, seconds: float) -> None:
+    """Tell the log and the plugins that a stage is finished."""
     logger.debug("%s by %s: %.3f s", stage, choice.full_name, seconds)
     get_manager().notify("vicinal_stage_finished", {"stage": stage, "backend": choice.full_name, "seconds": seconds})
 

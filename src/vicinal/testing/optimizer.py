@@ -178,8 +178,8 @@ def _share_a_form(objective: BackendSpec, optimizer: BackendSpec) -> bool:
 
 def _through_a_file(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the state as another process would find it: plain arrays, no pickle."""
-    file = io.BytesIO()
-    np.savez(file, **state)
+    file, arrays = io.BytesIO(), dict[str, Any](state)
+    np.savez(file, **arrays)
     file.seek(0)
     with np.load(file, allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}

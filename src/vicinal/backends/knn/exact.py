@@ -74,7 +74,7 @@ class CompiledIndex:
 
 
 class PairwiseIndex:
-    """Any other metric, by scikit-learn; a pair whose distance is undefined are no neighbours."""
+    """Any other metric, by scikit-learn; rows whose distance is undefined are no neighbours."""
 
     def __init__(self, request: KnnRequest) -> None:
         assert request.representation is not None

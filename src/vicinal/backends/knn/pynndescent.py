@@ -18,7 +18,9 @@ from ...contract.requests import KnnRequest
 from ...contract.spec import API_VERSION, BackendSpec, Capabilities, NoParams
 from .tables import check_columns, tidy
 
-ANGULAR = {"cosine", "correlation", "dice", "jaccard", "hellinger", "hamming"}
+EPSILON = 0.24
+"""How far beyond the k-th distance a query searches: the wider of umap-learn's two values."""
+
 UNUSABLE = {"bit_hamming", "bit_jaccard"}
 """pynndescent's metrics that read packed bits instead of features."""
 
@@ -79,12 +81,9 @@ class DescentIndex:
     def query(self, rows: NDArray[np.float32], k: int) -> Neighbors:
         """Return the ``k`` reference rows nearest to each of ``rows``, as far as they are found."""
         check_columns(rows, self._shape[1])
-        metric = self._request.metric
         with _guarded():
-            indices, distances = self._index.query(
-                rows, k=min(k, self._shape[0]), epsilon=0.24 if metric in ANGULAR else 0.12
-            )
-        return tidy(indices, np.maximum(distances, 0), k, metric=metric, leave_out_self=False)
+            indices, distances = self._index.query(rows, k=min(k, self._shape[0]), epsilon=EPSILON)
+        return tidy(indices, np.maximum(distances, 0), k, metric=self._request.metric, leave_out_self=False)
 
 
 def _descend(request: KnnRequest) -> Any:

@@ -75,7 +75,10 @@ class TransformerIndex:
         self._shape = request.representation.shape
         metric = getattr(estimator, "metric", None)
         self._metric = metric if isinstance(metric, str) else request.metric
-        matrix = _distance_matrix(estimator, estimator.fit_transform(request.representation), (request.n_obs,) * 2)
+        shape = (request.n_obs, request.n_obs)
+        # A single cell has no neighbours, and scikit-learn refuses to look for none.
+        found = estimator.fit_transform(request.representation) if request.k else sparse.csr_matrix(shape)
+        matrix = _distance_matrix(estimator, found, shape)
         self._table = from_sparse(matrix, request.k, metric=self._metric, leave_out_self=True)
         _log_short(self._table, estimator)
 

@@ -1,0 +1,241 @@
+"""Negative-sampling stochastic gradient descent in compiled kernels, with the same bits for any number of threads."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ...contract.data import Layout
+from ...contract.errors import InputError, StageError, did_you_mean, listing
+from ...contract.requests import OptimizeRequest
+from ...contract.spec import API_VERSION, BackendSpec, Capabilities
+from ...contract.stages import KernelForm
+from ..checks import require_number
+
+SMALL_UP_TO = 10_000
+EPOCHS_SMALL, EPOCHS_LARGE = 500, 200
+ROWS_PER_TASK = 2048
+OVERRIDES = ("learning_rate", "negative_sample_rate", "repulsion_strength")
+
+A = TypeVar("A", bound=np.ndarray)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumbaSgdParams:
+    """Parameters of the optimiser.
+
+    Attributes
+    ----------
+    n_epochs
+        How often each cell is moved; None for 500 up to 10,000 cells and 200 above. 0 leaves the first layout.
+    learning_rate
+        Length of the first steps; it falls linearly to zero.
+    """
+
+    n_epochs: int | None = None
+    learning_rate: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.n_epochs is not None:
+            _require_epochs(self.n_epochs)
+        require_number("learning_rate", self.learning_rate, low=0)
+
+
+class NumbaSgd:
+    """UMAP's optimisation (McInnes, Healy and Melville 2018, arXiv:1802.03426), each cell moving only itself."""
+
+    def __init__(self, params: NumbaSgdParams) -> None:
+        self.params = params
+
+    def start(self, request: OptimizeRequest) -> SgdRun:
+        """Return an optimisation that has not moved yet.
+
+        Raises
+        ------
+        StageError
+            If the objective's kernels are not of the family this optimiser has.
+        InputError
+            If the layout or the fixed cells do not fit the graph.
+        """
+        form = request.objective.form("kernel")
+        if not isinstance(form, KernelForm) or form.family != "umap":
+            given = getattr(form, "family", type(form).__name__)
+            problem = f"has kernels of the family 'umap', not {given!r}; choose another objective or optimizer"
+            raise StageError("optimizer", SPEC.name, problem)
+        _check_sizes(request)
+        return SgdRun(request, form, self.params)
+
+
+class SgdRun:
+    """One optimisation under way; interrupted within an epoch, it stands at the end of the one before.
+
+    Attributes
+    ----------
+    epoch, n_epochs
+        Epochs done, and epochs planned.
+    """
+
+    def __init__(self, request: OptimizeRequest, form: KernelForm, params: NumbaSgdParams) -> None:
+        graph = request.graph
+        self.epoch = 0
+        self.n_epochs = _planned_epochs(params.n_epochs, graph.n_obs)
+        self._learning_rate = params.learning_rate
+        self._negative_sample_rate = request.objective.negative_sample_rate
+        self._a, self._b, self._repulsion_strength = map(float, form.parameters)
+        self._indptr = _as(graph.indptr, np.int64)
+        self._indices = _as(graph.indices, np.int32)
+        self._weights = _as(graph.weights, np.float32)
+        self._largest_weight = float(self._weights.max(initial=0.0)) or 1.0
+        self._pulls = 1 if graph.directed else 2
+        self._fixed = _as(np.zeros(graph.n_obs) if request.fixed is None else request.fixed, np.bool_)
+        self._layout = np.array(request.layout, dtype=np.float32, order="C")
+        self._moved = np.empty_like(self._layout)
+        self._seed, self._n_jobs = request.seed % 2**63, request.n_jobs
+
+    @property
+    def layout(self) -> Layout:
+        """The present layout, a copy, float32 ``(n_obs, n_components)``."""
+        return self._layout.copy()
+
+    def step(self, n_epochs: int, **overrides: Any) -> None:
+        """Go on by some epochs.
+
+        Parameters
+        ----------
+        n_epochs
+            How many, at most those that are left.
+        **overrides
+            ``learning_rate``, ``negative_sample_rate`` or ``repulsion_strength`` for these epochs only.
+
+        Raises
+        ------
+        InputError
+            If fewer epochs are left, or an override is unknown or not allowed.
+        """
+        _require_epochs(n_epochs)
+        if n_epochs > self.n_epochs - self.epoch:
+            left = f"{self.n_epochs - self.epoch} of {self.n_epochs} epochs are left"
+            msg = f"n_epochs={n_epochs} is not allowed: {left}; take at most those, or plan more from the start"
+            raise InputError(msg)
+        _check_overrides(overrides)
+        for _ in range(n_epochs):
+            self._run_epoch(**overrides)
+            self._layout, self._moved = self._moved, self._layout
+            self.epoch += 1
+
+    def state(self) -> Mapping[str, np.ndarray]:
+        """Return the layout; all else follows from the request and the epoch."""
+        return {"layout": self.layout}
+
+    def restore(self, state: Mapping[str, np.ndarray], epoch: int) -> None:
+        """Take up a state that `state` gave at an epoch.
+
+        Raises
+        ------
+        InputError
+            If the state is not one of this optimisation.
+        """
+        layout = np.asarray(state.get("layout"))
+        if layout.shape != self._layout.shape or not 0 <= epoch <= self.n_epochs:
+            given = f"a layout of shape {layout.shape} at epoch {epoch}"
+            msg = f"state={given} is not allowed; expected {self._layout.shape} and an epoch up to {self.n_epochs}"
+            raise InputError(msg)
+        self._layout = np.array(layout, dtype=np.float32, order="C")
+        self.epoch = int(epoch)
+
+    def _run_epoch(
+        self,
+        learning_rate: float | None = None,
+        negative_sample_rate: float | None = None,
+        repulsion_strength: float | None = None,
+    ) -> None:
+        from ...kernels.parallel import over_rows
+        from ...kernels.sgd import sgd_epoch
+
+        rate = _either(learning_rate, self._learning_rate) * (1 - self.epoch / self.n_epochs)
+        curve = (self._a, self._b, _either(repulsion_strength, self._repulsion_strength))
+        negatives = _either(negative_sample_rate, self._negative_sample_rate)
+        layout = _frozen(self._layout)
+
+        def move(start: int, stop: int) -> None:
+            sgd_epoch(
+                self._indptr,
+                self._indices,
+                self._weights,
+                self._fixed,
+                layout,
+                self._moved,
+                self._pulls,
+                curve,
+                negatives,
+                rate,
+                self._largest_weight,
+                self._seed,
+                self.epoch,
+                start,
+                stop,
+            )
+
+        over_rows(move, len(self._layout), self._n_jobs, chunk=ROWS_PER_TASK)
+
+
+def _planned_epochs(n_epochs: int | None, n_obs: int) -> int:
+    if n_epochs is not None:
+        return int(n_epochs)
+    return EPOCHS_SMALL if n_obs <= SMALL_UP_TO else EPOCHS_LARGE
+
+
+def _either(value: float | None, default: float) -> float:
+    return float(default if value is None else value)
+
+
+def _as(array: Any, dtype: type[np.generic]) -> np.ndarray:
+    return _frozen(np.ascontiguousarray(array, dtype=dtype))
+
+
+def _frozen(array: A) -> A:
+    """Return a read-only view: numba compiles anew where some arrays are writable and others are not."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _check_sizes(request: OptimizeRequest) -> None:
+    n_obs = request.graph.n_obs
+    if request.layout.ndim != 2 or len(request.layout) != n_obs:
+        msg = f"layout has shape {request.layout.shape}, expected ({n_obs}, n_components) for a graph of {n_obs} cells"
+        raise InputError(msg)
+    if request.fixed is not None and np.shape(request.fixed) != (n_obs,):
+        msg = f"fixed has shape {np.shape(request.fixed)}, expected ({n_obs},): True for each cell that must not move"
+        raise InputError(msg)
+
+
+def _check_overrides(overrides: Mapping[str, Any]) -> None:
+    for name, value in overrides.items():
+        if name not in OVERRIDES:
+            hint = did_you_mean(name, OVERRIDES)
+            msg = f"{name}={value!r} cannot be changed on the way; allowed are {listing(OVERRIDES)}.{hint}"
+            raise InputError(msg)
+        require_number(name, value, low=0)
+
+
+def _require_epochs(n_epochs: Any) -> None:
+    if not isinstance(n_epochs, numbers.Integral) or isinstance(n_epochs, bool) or n_epochs < 0:
+        msg = f"n_epochs={n_epochs!r} is not allowed; give a whole number of at least 0"
+        raise InputError(msg)
+
+
+SPEC = BackendSpec(
+    api_version=API_VERSION,
+    stage="optimizer",
+    name="numba_sgd",
+    target="vicinal.backends.optimizer.numba_sgd:NumbaSgd",
+    summary="Negative-sampling gradient descent on threads, the same bits for any number of them",
+    params=NumbaSgdParams,
+    capabilities=Capabilities(forms=("kernel",), deterministic=True),
+    cite=("McInnes, Healy & Melville 2018, arXiv:1802.03426",),
+)

@@ -1,0 +1,351 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from importlib import metadata
+
+import anndata as ad
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+import vicinal as vc
+from vicinal.cli import EMBED_OPTIONS, main
+from vicinal.contract.errors import InputError
+
+COMMANDS = ("demo", "embed", "score", "project", "plugins")
+
+
+def cells(n_obs=60, seed=0):
+    rng = np.random.default_rng(seed)
+    groups = np.arange(n_obs) % 3
+    centers = np.random.default_rng(99).normal(scale=4, size=(3, 6))
+    obs = pd.DataFrame(
+        {"group": pd.Categorical([f"type {g}" for g in groups])}, index=[f"cell{i}" for i in range(n_obs)]
+    )
+    made = ad.AnnData(np.zeros((n_obs, 2), dtype=np.float32), obs=obs)
+    made.obsm["X_pca"] = (centers[groups] + rng.normal(size=(n_obs, 6))).astype(np.float32)
+    return made
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    cells().write_h5ad(tmp_path / "in.h5ad")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def listing(folder):
+    return {path.name: path.read_bytes() if path.is_file() else None for path in folder.iterdir()}
+
+
+def run(*arguments):
+    """Run in a fresh process."""
+    return subprocess.run([sys.executable, "-m", "vicinal", *arguments], capture_output=True, text=True, timeout=300)
+
+
+def assert_one_line_error(captured, said):
+    assert captured.out == ""
+    assert re.fullmatch(r"vicinal: error: [^\n]+\n", captured.err), captured.err
+    assert said in captured.err
+
+
+def test_embed_writes_the_map_that_the_library_makes(folder, capsys):
+    before = (folder / "in.h5ad").read_bytes()
+    assert main(["embed", "in.h5ad", "out.h5ad", "--n-epochs", "30"]) == 0
+    out = ad.read_h5ad("out.h5ad")
+    expected = cells()
+    vc.tl.embed(expected, n_epochs=30)
+    np.testing.assert_array_equal(out.obsm["X_umap"], expected.obsm["X_umap"])
+    assert (folder / "in.h5ad").read_bytes() == before
+    assert {path.name for path in folder.iterdir()} == {"in.h5ad", "out.h5ad"}
+    captured = capsys.readouterr()
+    assert "60 cells in 2 dimensions" in captured.out
+    assert "out.h5ad: obsm['X_umap']" in captured.out
+    assert captured.err == ""
+
+
+def test_every_option_reaches_the_map(folder):
+    given = {
+        "n_components": 3,
+        "n_neighbors": 7,
+        "use_rep": "X_pca",
+        "n_pcs": 4,
+        "metric": "manhattan",
+        "min_dist": 0.2,
+        "spread": 1.5,
+        "n_epochs": 5,
+        "random_state": 3,
+    }
+    flags = {"random_state": "--seed"}
+    named = [
+        text for name, value in given.items() for text in (flags.get(name, f"--{name.replace('_', '-')}"), str(value))
+    ]
+    rest = ["--init", "random", "--n-jobs", "1", "--key-added", "mine"]
+    assert main(["embed", "in.h5ad", "out.h5ad", "--method", "umap", *named, *rest]) == 0
+    out = ad.read_h5ad("out.h5ad")
+    params = out.uns["mine"]["params"]
+    assert {name: params[name] for name in given} == given
+    assert out.obsm["mine"].shape == (60, 3)
+    assert out.uns["mine"]["backends"]["init"] == "random@vicinal"
+    assert {*given, "init", "n_jobs", "key_added", "neighbors_key"} == set(EMBED_OPTIONS)
+
+
+def test_stored_neighbors_are_chosen_by_key(folder):
+    adata = cells()
+    vc.pp.neighbors(adata, n_neighbors=5, key_added="near")
+    adata.write_h5ad("in.h5ad")
+    assert main(["embed", "in.h5ad", "out.h5ad", "--neighbors-key", "near", "--n-epochs", "5"]) == 0
+    out = ad.read_h5ad("out.h5ad")
+    assert out.uns["umap"]["params"]["neighbors_key"] == "near"
+    assert out.uns["umap"]["backends"]["graph"] == "precomputed@vicinal"
+
+
+def test_params_are_json_where_they_are_json(folder):
+    params = ["negative_sample_rate=3", "repulsion_strength=0.5", "knn=exact", "symmetrize=false"]
+    arguments = [text for param in params for text in ("--param", param)]
+    assert main(["embed", "in.h5ad", "out.h5ad", "--n-epochs", "5", *arguments]) == 0
+    entry = ad.read_h5ad("out.h5ad").uns["umap"]
+    wanted = {"negative_sample_rate": 3, "repulsion_strength": 0.5, "symmetrize": False}
+    assert {name: entry["params"][name] for name in wanted} == wanted
+    assert entry["backends"]["knn"] == "exact@vicinal"
+
+
+def test_embed_saves_the_model_and_draws_the_map(folder):
+    arguments = ["--n-epochs", "5", "--model", "model.zip", "--plot", "map.png", "--color", "group"]
+    assert main(["embed", "in.h5ad", "out.h5ad", *arguments]) == 0
+    np.testing.assert_array_equal(vc.models.load("model.zip").arrays["layout"], ad.read_h5ad("out.h5ad").obsm["X_umap"])
+    picture = plt.imread("map.png")
+    assert min(picture.shape[:2]) > 400
+    assert len(np.unique(picture.reshape(-1, picture.shape[2]), axis=0)) > 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "COMMAND"),
+        (["embd"], "invalid choice"),
+        (["embed", "in.h5ad"], "OUT"),
+        (["embed", "absent.h5ad", "out.h5ad"], "absent.h5ad: there is no such file"),
+        (["embed", "text.h5ad", "out.h5ad"], "text.h5ad: cannot be read as an .h5ad file"),
+        (["embed", "emptyfolder", "out.h5ad"], "emptyfolder: cannot be read as a zarr store"),
+        (["embed", "in.h5ad", "absent/out.h5ad"], "there is no folder"),
+        (["embed", "in.h5ad", "folder.h5ad"], "folder.h5ad: is a folder"),
+        (["embed", "in.h5ad", "folder.zarr"], "folder.zarr: is a folder"),
+        (["embed", "in.h5ad", "out.csv"], "'.h5ad', '.zarr'"),
+        (["embed", "in.h5ad", "out.h5ad", "--plot", "map.xyz"], "'.png'"),
+        (["embed", "in.h5ad", "out.h5ad", "--plot", "map.png", "--color", "grup"], "Did you mean 'group'"),
+        (["embed", "in.h5ad", "out.h5ad", "--color", "group"], "--plot"),
+        (["embed", "in.h5ad", "out.h5ad", "--plot", "map.png", "--n-components", "1"], "at least 2"),
+        (["embed", "in.h5ad", "out.h5ad", "--model", "absent/model.zip"], "there is no folder"),
+        (["embed", "in.h5ad", "out.h5ad", "--n-neighbors", "many"], "--n-neighbors"),
+        (["embed", "in.h5ad", "out.h5ad", "--n-neighbors", "60"], "n_neighbors=60"),
+        (["embed", "in.h5ad", "out.h5ad", "--method", "umpa"], "Did you mean 'umap'"),
+        (["embed", "in.h5ad", "out.h5ad", "--use-rep", "X_pcaa"], "Did you mean 'X_pca'"),
+        (["embed", "in.h5ad", "out.h5ad", "--param", "min_dits=1"], "Did you mean 'min_dist'"),
+        (["embed", "in.h5ad", "out.h5ad", "--param", "min_dist"], "KEY=VALUE"),
+        (["embed", "in.h5ad", "out.h5ad", "--param", "copy=true"], "copy"),
+        (["embed", "in.h5ad", "out.h5ad", "--spread", "2", "--param", "spread=2"], "given twice"),
+        (["score", "in.h5ad"], "X_umap"),
+        (["score", "absent.h5ad"], "no such file"),
+        (["project", "in.h5ad", "absent.zip", "out.h5ad"], "no such file"),
+        (["project", "in.h5ad", "text.h5ad", "out.h5ad"], "cannot be read"),
+        (["project", "in.h5ad", "in.h5ad", "out.h5ad"], "no model"),
+        (["plugins", "remove"], "invalid choice"),
+        (["demo", "--out", "text.h5ad"], "text.h5ad"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(folder, capsys, arguments, said):
+    (folder / "text.h5ad").write_text("not HDF5\nat all")
+    for name in ("folder.h5ad", "folder.zarr", "emptyfolder"):
+        (folder / name).mkdir()
+    before = listing(folder)
+    assert main(arguments) == 2
+    assert_one_line_error(capsys.readouterr(), said)
+    assert listing(folder) == before
+
+
+def test_a_failure_while_writing_leaves_what_was_there(folder, capsys, monkeypatch):
+    def fill_the_disk(self, path):
+        path.write_bytes(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    (folder / "out.h5ad").write_bytes(b"from before")
+    before = listing(folder)
+    monkeypatch.setattr(ad.AnnData, "write_h5ad", fill_the_disk)
+    assert main(["embed", "in.h5ad", "out.h5ad", "--n-epochs", "2"]) == 2
+    assert_one_line_error(capsys.readouterr(), "No space left")
+    assert listing(folder) == before
+
+
+def test_outputs_appear_together_or_not_at_all(folder, capsys, monkeypatch):
+    def fail(*_, **__):
+        raise InputError("no ink")
+
+    before = listing(folder)
+    monkeypatch.setattr(vc.pl, "embedding", fail)
+    files = ["--model", "model.zip", "--plot", "map.png"]
+    assert main(["embed", "in.h5ad", "out.h5ad", "--n-epochs", "2", *files]) == 2
+    assert_one_line_error(capsys.readouterr(), "no ink")
+    assert listing(folder) == before
+
+
+def test_interrupted_leaves_nothing_and_says_so(folder, capsys, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    before = listing(folder)
+    monkeypatch.setattr(ad.AnnData, "write_h5ad", interrupt)
+    assert main(["embed", "in.h5ad", "out.h5ad", "--n-epochs", "2"]) == 130
+    assert capsys.readouterr().err == "vicinal: interrupted\n"
+    assert listing(folder) == before
+
+
+def test_output_may_be_the_input_and_a_link_stays_a_link(folder):
+    os.symlink("in.h5ad", "link.h5ad")
+    assert main(["embed", "link.h5ad", "link.h5ad", "--n-epochs", "2"]) == 0
+    assert (folder / "link.h5ad").is_symlink()
+    assert "X_umap" in ad.read_h5ad("in.h5ad").obsm
+
+
+def test_zarr_is_read_written_and_replaced(folder):
+    cells().write_zarr(folder / "in.zarr")
+    assert main(["embed", "in.zarr", "out.zarr", "--n-epochs", "2"]) == 0
+    first = ad.read_zarr("out.zarr").obsm["X_umap"]
+    assert main(["embed", "out.zarr", "out.zarr", "--n-epochs", "2", "--seed", "1"]) == 0
+    second = ad.read_zarr("out.zarr").obsm["X_umap"]
+    assert first.shape == second.shape == (60, 2)
+    assert not np.array_equal(first, second)
+    assert {path.name for path in folder.iterdir()} == {"in.h5ad", "in.zarr", "out.zarr"}
+
+
+def test_score_prints_what_the_library_returns(folder, capsys):
+    adata = cells()
+    vc.tl.embed(adata, n_epochs=20)
+    adata.write_h5ad("map.h5ad")
+    before = (folder / "map.h5ad").read_bytes()
+    expected = vc.tl.score(adata, labels="group")
+    assert main(["score", "map.h5ad", "--labels", "group", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == expected
+    assert main(["score", "map.h5ad", "--labels", "group"]) == 0
+    shown = dict(line.split() for line in capsys.readouterr().out.splitlines())
+    assert {name: float(value) for name, value in shown.items()} == pytest.approx(expected, abs=1e-4)
+    assert (folder / "map.h5ad").read_bytes() == before
+
+
+def test_score_writes_only_when_asked(folder, capsys):
+    adata = cells()
+    vc.tl.embed(adata, n_epochs=20)
+    adata.write_h5ad("map.h5ad")
+    assert main(["score", "map.h5ad", "--labels", "group", "--write", "--json"]) == 0
+    stored = ad.read_h5ad("map.h5ad").uns["umap"]
+    assert stored["score"] == json.loads(capsys.readouterr().out)
+    assert "label_accuracy" in stored["score"]
+    assert "loss" in stored
+
+
+@pytest.mark.parametrize("carrier", ["model.zip", "map.h5ad"])
+def test_project_places_what_the_library_places(folder, capsys, carrier):
+    assert main(["embed", "in.h5ad", "map.h5ad", "--n-epochs", "20", "--model", "model.zip"]) == 0
+    cells(20, seed=5).write_h5ad("new.h5ad")
+    assert main(["project", "new.h5ad", carrier, "placed.h5ad"]) == 0
+    expected = cells(20, seed=5)
+    vc.tl.project(expected, vc.models.load("model.zip"))
+    np.testing.assert_array_equal(ad.read_h5ad("placed.h5ad").obsm["X_umap"], expected.obsm["X_umap"])
+    assert "20 cells placed among 60" in capsys.readouterr().out
+
+
+def test_plugins_list_and_check_agree_with_the_library(capsys):
+    assert main(["plugins", "list", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert rows == json.loads(vc.plugins.list().to_json(orient="records"))
+    assert main(["plugins", "list"]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].split()[:3] == ["stage", "name", "from"]
+    assert any(line.split()[:3] == ["knn", "exact", "vicinal"] for line in table)
+    assert main(["plugins", "check"]) == 0
+
+
+@pytest.fixture
+def broken_plugin(tmp_path, monkeypatch):
+    info = tmp_path / "broken_maps-0.3.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-maps\nVersion: 0.3\n")
+    (info / "entry_points.txt").write_text("[vicinal.plugins]\nbroken = broken_maps_module\n")
+    (tmp_path / "broken_maps_module.py").write_text("raise RuntimeError('the driver is missing')\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+
+
+def test_a_broken_plugin_is_named_and_check_exits_with_1(broken_plugin):
+    listed, checked = run("plugins", "list"), run("plugins", "check", "--json")
+    assert (listed.returncode, checked.returncode) == (0, 1)
+    assert re.search(
+        r"^broken: broken = broken_maps_module \(broken-maps 0.3\): .*the driver is missing", listed.stdout, re.M
+    )
+    (row,) = [row for row in json.loads(checked.stdout) if row["status"] == "broken"]
+    assert row["distribution"] == "broken-maps"
+    assert "the driver is missing" in row["error"]
+    assert "Traceback" not in listed.stderr + checked.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example_and_defaults(capsys, command):
+    with pytest.raises(SystemExit) as done:
+        main([command, "--help"])
+    assert done.value.code == 0
+    shown = capsys.readouterr().out
+    assert f"example:\n  vicinal {command}" in shown
+    assert command == "plugins" or "default: " in shown
+
+
+def test_help_names_every_command(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    shown = capsys.readouterr().out
+    assert all(re.search(rf"^\s+{command}\s", shown, re.M) for command in COMMANDS)
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"vicinal {metadata.version('vicinal')}\n"
+
+
+def test_help_in_a_fresh_process_loads_nothing_heavy():
+    code = """
+import sys
+from vicinal.cli import main
+try:
+    main(["embed", "--help"])
+finally:
+    print("HEAVY", sorted({"numba", "scanpy", "sklearn", "matplotlib", "torch", "pynndescent"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0
+    assert done.stdout.endswith("HEAVY []\n")
+
+
+def test_a_fresh_process_shows_no_traceback_and_exits_with_2(folder):
+    done = run("embed", "absent.h5ad", "out.h5ad")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "vicinal: error: absent.h5ad: there is no such file\n"
+
+
+def test_demo_from_end_to_end(tmp_path, capsys):
+    out = tmp_path / "made" / "here"
+    assert main(["demo", "--out", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert {path.name for path in out.iterdir()} == {"map.h5ad", "model.zip", "held_out.h5ad", "map.png"}
+    assert all(str(path) in text for path in out.iterdir())
+    reference, placed = ad.read_h5ad(out / "map.h5ad"), ad.read_h5ad(out / "held_out.h5ad")
+    assert (reference.n_obs, placed.n_obs) == (560, 140)
+    assert not set(reference.obs_names) & set(placed.obs_names)
+    vc.tl.project(placed, vc.models.load(out / "model.zip"), key_added="again")
+    np.testing.assert_array_equal(placed.obsm["X_umap"], placed.obsm["again"])
+    right, total = map(int, re.search(r"(\d+) of (\d+) \(", text).groups())
+    assert total == 140
+    assert right > 0.6 * total
