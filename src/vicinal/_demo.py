@@ -50,13 +50,16 @@ def demo(folder: Path) -> Iterator[str]:
     yield f"A new process placed the held-out cells with the saved model: {right} of {placed.n_obs} ({share:.0%})"
     yield f"lie among cells of their own type; of the map's own cells {scores['label_accuracy']:.0%} do."
 
-    _draw(reference, placed, folder / "map.png")
+    _draw_map(reference, placed, folder / "map.png")
+    _draw_loss(reference, folder / "loss.png")
     yield "Written:"
-    yield from (f"  {folder / name:<24}{text}" for name, text in FILES.items())
+    width = max(len(str(folder / name)) for name in FILES)
+    yield from (f"  {folder / name!s:<{width}}  {text}" for name, text in FILES.items())
 
 
 FILES = {
-    "map.png": "the map by cell type, held-out cells ringed, and the loss",
+    "map.png": "the map by cell type, held-out cells ringed",
+    "loss.png": "the loss along the way",
     "map.h5ad": "the cells with their map: obsm['X_umap'], uns['umap']",
     "model.zip": "the model, for `vicinal project`",
     "held_out.h5ad": "the held-out cells in their places",
@@ -93,14 +96,24 @@ def _own_type(reference: AnnData, placed: AnnData) -> np.ndarray:
     return types[votes.argmax(axis=1)].to_numpy() == placed.obs[CELL_TYPE].to_numpy()
 
 
-def _draw(reference: AnnData, placed: AnnData, path: Path) -> None:
+def _draw_map(reference: AnnData, placed: AnnData, path: Path) -> None:
     import matplotlib.pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5.4), width_ratios=[1.5, 1])
-    pl.embedding(reference, color=CELL_TYPE, ax=left, show=False, size=70, title="700 blood cells")
+    figure, ax = plt.subplots(figsize=(8, 6.5))
+    title = f"{reference.n_obs} blood cells, and {placed.n_obs} (ringed) placed by the model"
+    pl.embedding(reference, color=CELL_TYPE, ax=ax, show=False, size=90, title=title)
     colors = dict(zip(reference.obs[CELL_TYPE].cat.categories, reference.uns[f"{CELL_TYPE}_colors"], strict=True))
-    ring: dict[str, Any] = {"s": 42, "edgecolor": "black", "linewidth": 0.9}
-    left.scatter(*placed.obsm["X_umap"].T, c=[colors[name] for name in placed.obs[CELL_TYPE]], **ring)
-    pl.loss(reference, ax=right)
+    ring: dict[str, Any] = {"s": 45, "edgecolor": "black", "linewidth": 0.9}
+    ax.scatter(*placed.obsm["X_umap"].T, c=[colors[name] for name in placed.obs[CELL_TYPE]], **ring)
+    _save(figure, path)
+
+
+def _draw_loss(reference: AnnData, path: Path) -> None:
+    _save(pl.loss(reference).figure, path)
+
+
+def _save(figure: Any, path: Path) -> None:
+    import matplotlib.pyplot as plt
+
     figure.savefig(path, dpi=150, bbox_inches="tight", facecolor="white")
     plt.close(figure)

@@ -88,6 +88,14 @@ def test_equidistant_neighbours_count_the_same(rng):
     np.testing.assert_allclose(got[0], layout.mean(axis=0), rtol=1e-5, atol=1e-6)
 
 
+def test_ties_with_the_nearest_leave_the_smallest_bandwidth(rng):
+    layout = rng.normal(size=(4, 2)).astype(np.float32)
+    indices, distances = np.array([[0, 1, 2, 3]], np.int32), np.array([[1, 1, 1, 1.001]], np.float32)
+    weight = np.exp(-0.001 / (1e-3 * 4.001 / 5))
+    expected = np.average(layout, axis=0, weights=[1, 1, 1, weight])
+    np.testing.assert_allclose(run(weighted_means, indices, distances, layout)[0], expected, atol=1e-4)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),

@@ -34,6 +34,8 @@ def test_another_naming_is_shown():
 def test_repeated_names_are_refused_where_they_matter():
     with pytest.raises(InputError, match="1 feature names stand for several columns: 'a'"):
         match_columns(["a", "b"], ["a", "b", "a"])
+    with pytest.raises(InputError, match="1 feature names stand for several columns: 'a'"):
+        match_columns(["a", "a"], ["a", "b"])
     np.testing.assert_array_equal(match_columns(["a", "b"], ["c", "b", "a", "c"]), [2, 1])
 
 

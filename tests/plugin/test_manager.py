@@ -304,6 +304,12 @@ class TestLoading:
         with pytest.raises(PluginError, match="SystemExit: 2"):
             self.load(target="exiting_target:Class")
 
+    def test_ctrl_c_while_importing_passes_through(self, tmp_path, monkeypatch):
+        (tmp_path / "interrupted_target.py").write_text("raise KeyboardInterrupt")
+        monkeypatch.syspath_prepend(tmp_path)
+        with pytest.raises(KeyboardInterrupt):
+            self.load(target="interrupted_target:Class")
+
 
 class TestObservers:
     def observe(self, *functions):
@@ -328,6 +334,13 @@ class TestObservers:
         self.observe(lambda report: heard.append(1), fail, lambda report: heard.append(2))
         assert sorted(heard) == [1, 2]
         assert "Observer vicinal_stage_finished of observer1" in caplog.text
+
+    def test_ctrl_c_passes_through(self):
+        def interrupted(report):
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            self.observe(interrupted)
 
     def test_one_cannot_change_what_another_hears(self, caplog):
         heard = []

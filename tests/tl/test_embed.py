@@ -140,6 +140,12 @@ class TestWhichNeighbors:
         sc.pp.neighbors(adata, use_rep="X_other")
         assert vc.tl.plan(adata, n_neighbors=30).representation == "X_other"
 
+    def test_the_metric_of_the_stored_neighbors_is_kept(self, adata: ad.AnnData) -> None:
+        sc.pp.neighbors(adata, metric="cosine")
+        for options in ({}, {"n_neighbors": 10}, {"n_neighbors": 40}):
+            assert vc.tl.plan(adata, **options).metric == "cosine"
+        assert vc.tl.plan(adata, metric="euclidean").metric == "euclidean"
+
     def test_neighbors_key(self, adata: ad.AnnData) -> None:
         sc.pp.neighbors(adata, n_neighbors=5, key_added="five")
         vc.tl.embed(adata, neighbors_key="five", **FEW)

@@ -334,19 +334,20 @@ class TestSeveralMaps:
             vc.tl.project(cells(3), new)
 
 
+@pytest.fixture(scope="module")
+def halves():
+    adata = vc.datasets.pbmc68k_reduced()
+    order = np.random.default_rng(0).permutation(adata.n_obs)
+    reference, held_out = adata[order[:350]].copy(), adata[order[350:]].copy()
+    for slot in (held_out.obsm, held_out.obsp):
+        for key in set(slot) - {"X_pca"}:
+            del slot[key]
+    vc.tl.embed(reference, use_rep="X_pca")
+    return reference, held_out
+
+
 class TestEndToEnd:
     """A map of one half of real cells, the other half placed in it."""
-
-    @pytest.fixture(scope="class")
-    def halves(self):
-        adata = vc.datasets.pbmc68k_reduced()
-        order = np.random.default_rng(0).permutation(adata.n_obs)
-        reference, held_out = adata[order[:350]].copy(), adata[order[350:]].copy()
-        for slot in (held_out.obsm, held_out.obsp):
-            for key in set(slot) - {"X_pca"}:
-                del slot[key]
-        vc.tl.embed(reference, use_rep="X_pca")
-        return reference, held_out
 
     def test_held_out_cells_land_among_their_kind(self, halves):
         reference, held_out = halves

@@ -152,7 +152,7 @@ def read_representation(
         raise InputError(msg)
     values = dense_values(slot_of(adata, name), name, adata.obs_names)
     if n_pcs is not None:
-        if not 1 <= n_pcs <= values.shape[1]:
+        if not isinstance(n_pcs, int | np.integer) or not 1 <= n_pcs <= values.shape[1]:
             raise InputError(
                 f"n_pcs={n_pcs} is not allowed for {name!r}, which has {values.shape[1]} columns"
             )

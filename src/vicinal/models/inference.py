@@ -26,7 +26,8 @@ def place(model: Model, rows: NDArray[np.float32], *, n_jobs: int | None = None)
     """Return the places of rows in a model's map.
 
     Each row goes to the mean place of the nearest reference cells, weighted by the kernel of the fuzzy graph
-    (McInnes, Healy and Melville 2018, arXiv:1802.03426, section 3.1). A row that is a reference cell goes to that cell's own place.
+    (McInnes, Healy and Melville 2018, arXiv:1802.03426, section 3.1). A row that is a reference cell goes to that
+    cell's own place.
 
     Parameters
     ----------

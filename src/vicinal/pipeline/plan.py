@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from ..contract.errors import InputError, did_you_mean, listing
-from ..contract.options import EmbedOptions
+from ..contract.options import EmbedOptions, Unset
 from ..contract.source import Source
 from ..contract.spec import METHOD_OF_STAGE, BackendSpec, Capabilities, Preset
 from ..kernels.parallel import available_threads
@@ -123,6 +123,7 @@ def make_plan(source: Source, options: EmbedOptions, manager: Manager | None = N
     """
     manager = manager or get_manager()
     check_options(options)
+    options = with_stored_metric(source, options)
     preset = manager.preset(options.method)
     picks = pick_stages(source, options, preset, manager)
     n_neighbors, notes = count_neighbors(source, options, preset, needed="knn" in picks)
@@ -401,6 +402,14 @@ def count_neighbors(
         logger.info(note)
         return n_obs, [note]
     return preset.n_neighbors, []
+
+
+def with_stored_metric(source: Source, options: EmbedOptions) -> EmbedOptions:
+    """Take the metric the stored neighbours were made with, where the user named none."""
+    stored = source.stored.params.get("metric") if source.stored else None
+    if not isinstance(stored, str) or not isinstance(options.metric, Unset):
+        return options
+    return dataclasses.replace(options, metric=Unset(stored))
 
 
 def check_options(options: EmbedOptions) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
-ROUNDS = 100
+ROUNDS = 50
+ELBOW_ROOM = 1.5
 MOST_PUSHED_APART = 500
 
 
@@ -34,8 +35,8 @@ def pushed_apart(
     """
     n, n_components = places.shape
     volume = (radii**n_components).sum()
-    spread = np.sqrt((places**2).sum(axis=1).mean())
-    places = places * (volume ** (1 / n_components) / spread if spread > 0 else 0.0)
+    reach = np.sqrt((places**2).sum(axis=1)).max()
+    places = places * (ELBOW_ROOM * volume ** (1 / n_components) / reach if reach > 0 else 0.0)
     if n > MOST_PUSHED_APART:
         return places
     places = places + draw.normal(scale=1e-3 * radii.min(), size=places.shape)

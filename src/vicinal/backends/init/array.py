@@ -43,6 +43,6 @@ class Backend:
             layout = np.array(positions, dtype=np.float32, order="C")
         bad = int((~np.isfinite(layout)).any(axis=1).sum())
         if bad:
-            msg = f"init: the positions of {bad} cells are NaN or infinite (as float32); give a finite place for every cell"
+            msg = f"init: the positions of {bad} cells are NaN or infinite as float32; give every cell a finite place"
             raise InputError(msg)
         return layout

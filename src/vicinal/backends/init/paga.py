@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
 from ...contract.data import Layout
 from ...contract.errors import InputError
@@ -52,7 +51,7 @@ def _checked(request: InitRequest) -> tuple[NDArray[np.float64], NDArray[np.inte
     groups = np.asarray(request.arrays["paga_groups"])
     n_obs = request.graph.n_obs
     if request.n_components != 2:
-        msg = f"n_components={request.n_components} is not allowed with init='paga', whose positions are in a plane; use 2"
+        msg = f"n_components={request.n_components} is not allowed: init='paga' has positions in a plane; use 2"
         raise InputError(msg)
     if positions.ndim != 2 or positions.shape[1] != 2 or not len(positions) or not np.isfinite(positions).all():
         msg = f"init='paga': positions of shape {positions.shape}; expected finite numbers of shape (n_groups, 2)"
@@ -70,6 +69,8 @@ def _checked(request: InitRequest) -> tuple[NDArray[np.float64], NDArray[np.inte
 
 
 def _way_to_nearest(positions: NDArray[np.float64], otherwise: float) -> NDArray[np.float64]:
+    from scipy.spatial.distance import cdist
+
     distances = cdist(positions, positions)
     distances[distances == 0] = np.inf
     nearest = distances.min(axis=1)

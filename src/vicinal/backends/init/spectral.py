@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +12,7 @@ from scipy import sparse
 
 from ...contract.data import Graph, Layout
 from ...contract.requests import InitRequest
-from ...contract.seeds import generator
+from ...contract.seeds import child_seed, generator
 from ...contract.spec import API_VERSION, BackendSpec, Capabilities, NoParams
 from .arrangement import pushed_apart, spiral
 from .linear_algebra import leading_eigenvectors, one_blas_thread, with_fixed_signs, with_noise_for_flat
@@ -100,7 +102,7 @@ def _fallback(cells: NDArray[np.intp], request: InitRequest, draw: np.random.Gen
     rows = request.representation
     instead = "random positions" if rows is None else "its principal components"
     logger.warning(
-        "init='spectral': the eigenvectors of a component of %d cells were not found in bounded time; it starts from %s",
+        "init='spectral': a component of %d cells starts from %s: its eigenvectors were not found in bounded time",
         len(cells),
         instead,
     )
@@ -116,12 +118,12 @@ def slowest_modes(adjacency: sparse.csr_matrix, k: int) -> NDArray[np.float64] |
     end of the spectrum, so that one nearly as slow (two parts joined by one edge) is not lost beside it.
     """
     root = np.sqrt(np.asarray(adjacency.sum(axis=1)).ravel())
-    inverse = sparse.diags(1 / root)
-    normalised = sparse.csr_matrix(inverse @ adjacency @ inverse)
     trivial = root / np.linalg.norm(root)
     if len(root) <= DENSE_UP_TO:
-        return leading_eigenvectors(normalised.toarray() - 2 * np.outer(trivial, trivial), k)
-    return _by_lanczos(normalised, trivial, k)
+        normalised = adjacency.toarray() / root[:, None] / root
+        return leading_eigenvectors(normalised - 2 * np.outer(trivial, trivial), k)
+    inverse = sparse.diags(1 / root)
+    return _by_lanczos(sparse.csr_matrix(inverse @ adjacency @ inverse), trivial, k)
 
 
 def _by_lanczos(normalised: sparse.csr_matrix, trivial: NDArray[np.float64], k: int) -> NDArray[np.float64] | None:
@@ -133,11 +135,11 @@ def _by_lanczos(normalised: sparse.csr_matrix, trivial: NDArray[np.float64], k: 
 
     n = len(trivial)
     operator = LinearOperator((n, n), matvec=deflated, dtype=np.float64)
-    start = generator(n).normal(size=n)
+    settings: dict[str, Any] = {"ncv": KRYLOV_SIZE, "tol": TOLERANCE, "maxiter": _restarts(normalised)}
+    if "rng" in inspect.signature(eigsh).parameters:  # without it, new vectors on a breakdown differ from run to run
+        settings["rng"] = generator(n)
     try:
-        values, vectors = eigsh(
-            operator, k=k, which="LA", v0=start, ncv=KRYLOV_SIZE, tol=TOLERANCE, maxiter=_restarts(normalised)
-        )
+        values, vectors = eigsh(operator, k=k, which="LA", v0=generator(n).normal(size=n), **settings)
     except ArpackError:
         return None
     residuals = [
@@ -158,6 +160,6 @@ def _centers(labels: NDArray[np.integer], sizes: NDArray[np.intp], request: Init
     rows = request.representation
     if rows is None:
         return spiral(radii, request.n_components)
-    draw = generator(request.seed + 1)
+    draw = generator(child_seed(request.seed, "arrangement"))
     members = sparse.csr_matrix((1 / sizes[labels], (labels, np.arange(len(labels)))), shape=(len(sizes), len(labels)))
     return pushed_apart(principal_components(members @ rows, request.n_components, draw), radii, draw)
