@@ -19,7 +19,7 @@ def main(repeats: int = 11) -> None:
     pairs = [(seconds("anndata"), seconds("vicinal")) for _ in range(repeats)]
     anndata, vicinal = (statistics.median(column) for column in zip(*pairs, strict=True))
     over = statistics.median(ours - theirs for theirs, ours in pairs)
-    print(f"import anndata {anndata:.3f} s, import vicinal {vicinal:.3f} s, beyond anndata {over:.3f} s (median of {repeats})")
+    print(f"anndata {anndata:.3f} s, vicinal {vicinal:.3f} s, beyond anndata {over:.3f} s (medians of {repeats})")
 
 
 if __name__ == "__main__":

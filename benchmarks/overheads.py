@@ -22,7 +22,8 @@ def main(n: int = 20_000) -> None:
     seconds = adata.uns["umap"]["timings"]
     work = sum(seconds[stage] for stage in ("knn", "graph", "init", "optimizer"))
     print(f"{n:,} cells:", ", ".join(f"{stage} {taken:.2f} s" for stage, taken in seconds.items()))
-    print(f"score: {seconds['score'] / work:.1%} of the embedding; loss: {seconds['loss'] / seconds['optimizer']:.1%} of the optimisation")
+    shares = {"score": seconds["score"] / work, "loss": seconds["loss"] / seconds["optimizer"]}
+    print(f"score: {shares['score']:.1%} of the embedding; loss: {shares['loss']:.1%} of the optimisation")
     print("scores:", ", ".join(f"{name} {value:.3f}" for name, value in adata.uns["umap"]["score"].items()))
 
 

@@ -149,13 +149,6 @@ def test_the_readme_has_the_sections_people_look_for_in_their_order():
     assert [heading for heading in headings if heading in wanted] == wanted
 
 
-def test_the_readme_names_what_is_installed():
-    page = text_of("README.md")
-    names = [re.match(r"[\w-]+", requirement).group() for requirement in project()["dependencies"]]
-    sentence = re.search(r"It needs ([^;]+);", page).group(1)
-    assert re.split(r", | and ", sentence) == names
-
-
 @pytest.mark.parametrize("page", PAGES)
 def test_links_between_files_lead_somewhere(page):
     for target in re.findall(r"\]\((?!https?://)([^)#]+)\)", text_of(page)):

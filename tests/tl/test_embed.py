@@ -255,6 +255,8 @@ class TestBadInput:
             ({"n_neighbors": "15"}, "n_neighbors='15'"),
             ({"use_rep": "X_pcaa"}, "use_rep='X_pcaa'.*Did you mean 'X_pca'"),
             ({"n_pcs": 7}, "n_pcs=7.*6 columns"),
+            ({"n_pcs": 0}, "n_pcs=0.*6 columns"),
+            ({"knn_recall__k": 3}, "k=3"),
             ({"metric": "euclidian"}, "euclidian"),
             ({"metric": 3}, "metric is a int"),
             ({"random_state": None}, "random_state=None"),

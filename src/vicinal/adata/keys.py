@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..contract.errors import InputError, listing
+from vicinal.contract.errors import InputError, listing
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from ..contract.data import Layout
-from ..contract.errors import InputError, ModelError, did_you_mean, listing
-from ..models.manifest import Manifest, parse_handle
-from ..models.match import match_columns
-from ..models.store import MAX_LANDMARKS, Model, check_kind, from_reference
+from vicinal.contract.data import Layout
+from vicinal.contract.errors import InputError, ModelError, did_you_mean, listing
+from vicinal.models.manifest import Manifest, parse_handle
+from vicinal.models.match import match_columns
+from vicinal.models.store import MAX_LANDMARKS, Model, check_kind, from_reference
+
 from .keys import check_free, map_keys
 from .read import check_adata, dense_values, has_slot, read_layout, slot_of
 from .write import put_map

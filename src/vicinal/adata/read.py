@@ -9,11 +9,12 @@ import anndata as ad
 import numpy as np
 from scipy import sparse
 
-from ..contract.data import MISSING, Graph, Neighbors
-from ..contract.errors import InputError, did_you_mean, listing
-from ..contract.options import EmbedOptions
-from ..contract.source import Representation, Source, StoredNeighbors
-from ..plugin.manager import get_manager
+from vicinal.contract.data import MISSING, Graph, Neighbors
+from vicinal.contract.errors import InputError, did_you_mean, listing
+from vicinal.contract.options import EmbedOptions
+from vicinal.contract.source import Representation, Source, StoredNeighbors
+from vicinal.plugin.manager import get_manager
+
 from .keys import DEFAULT_NEIGHBORS, check_free, map_keys
 
 MAX_RAW_COLUMNS = 50
@@ -153,9 +154,8 @@ def read_representation(
     values = dense_values(slot_of(adata, name), name, adata.obs_names)
     if n_pcs is not None:
         if not isinstance(n_pcs, int | np.integer) or not 1 <= n_pcs <= values.shape[1]:
-            raise InputError(
-                f"n_pcs={n_pcs} is not allowed for {name!r}, which has {values.shape[1]} columns"
-            )
+            allowed = f"{name!r} has {values.shape[1]} columns; give how many to take from the front"
+            raise InputError(f"n_pcs={n_pcs!r} is not allowed: {allowed}")
         values = np.ascontiguousarray(values[:, :n_pcs])
     return Representation(name=name, values=values, n_pcs=n_pcs), why
 
@@ -166,16 +166,15 @@ def _choose_representation(
     if options.use_rep is not None:
         _check_slot(adata, options.use_rep)
         return options.use_rep, options.n_pcs, f"representation {options.use_rep!r}: use_rep"
-    made_from = stored.params.get("use_rep") if stored is not None else None
+    recorded = stored.params if stored is not None else {}
+    # scanpy records 0 where it used no principal components.
+    n_pcs = options.n_pcs if options.n_pcs is not None else _as_int(recorded.get("n_pcs")) or None
+    made_from = recorded.get("use_rep")
     if made_from is not None and has_slot(adata, made_from):
-        n_pcs = options.n_pcs if options.n_pcs is not None else _as_int(stored.params.get("n_pcs"))  # type: ignore[union-attr]
         return made_from, n_pcs, f"representation {made_from!r}: the stored neighbours were made from it"
-    n_pcs = options.n_pcs
-    if n_pcs is None and stored is not None and made_from is None:
-        n_pcs = _as_int(stored.params.get("n_pcs"))
     for name in ("X_pca", "pca"):
         if name in adata.obsm:
-            return name, n_pcs or None, f"representation {name!r}: the PCA"
+            return name, n_pcs, f"representation {name!r}: the PCA"
     if 0 < adata.n_vars <= MAX_RAW_COLUMNS and adata.X is not None:
         return "X", options.n_pcs, f"representation .X: it has only {adata.n_vars} columns"
     return None, None, ""

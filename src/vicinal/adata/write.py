@@ -10,8 +10,9 @@ from typing import Any
 import anndata as ad
 import numpy as np
 
-from ..contract.source import EmbedResult
-from ..models.manifest import make_handle
+from vicinal.contract.source import EmbedResult
+from vicinal.models.manifest import make_handle
+
 from .keys import MapKeys
 
 

@@ -5,8 +5,9 @@ To add one: write its file beside the others of its stage, and name its ``SPEC``
 
 from __future__ import annotations
 
-from ..contract.spec import BackendSpec
-from ..plugin.hookspecs import hookimpl
+from vicinal.contract.spec import BackendSpec
+from vicinal.plugin.hookspecs import hookimpl
+
 from .graph import fuzzy, precomputed
 from .init import array, obsm, paga, pca, random, spectral
 from .knn import exact, given, pynndescent, transformer

@@ -6,7 +6,7 @@ import math
 import numbers
 from typing import Any
 
-from ..contract.errors import InputError
+from vicinal.contract.errors import InputError
 
 
 def require_number(name: str, value: Any, *, low: float, high: float = math.inf, above: bool = False) -> None:
@@ -24,4 +24,11 @@ def require_flag(name: str, value: Any) -> None:
     """Raise `InputError` unless ``value`` is True or False."""
     if not isinstance(value, bool):
         msg = f"{name}={value!r} is not allowed; give True or False"
+        raise InputError(msg)
+
+
+def require_count(name: str, value: Any) -> None:
+    """Raise `InputError` unless ``value`` is a positive integer."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
+        msg = f"{name}={value!r} is not allowed; give a positive integer"
         raise InputError(msg)

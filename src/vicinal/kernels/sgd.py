@@ -14,6 +14,7 @@ from .compile import inline, kernel
 from .random import below, draw, even_draw, uniform
 
 COINCIDENT = np.float32(1e-30)  # below this squared distance there is no direction to move in
+SMALLEST = np.float32(1e-37)
 SOFTENING = np.float32(0.001)
 STEP_LIMIT = np.float32(4.0)
 ZERO, ONE, TWO = np.float32(0.0), np.float32(1.0), np.float32(2.0)
@@ -24,7 +25,7 @@ def attraction(squared: float, a: float, b: float) -> float:
     """Return the factor of the difference by which an edge pulls."""
     if squared < COINCIDENT:
         return ZERO
-    return -TWO * a * b / (squared * (ONE / squared**b + a))
+    return -TWO * a * b / (squared * (ONE / max(squared**b, SMALLEST) + a))
 
 
 @inline
@@ -90,6 +91,7 @@ def sgd_epoch(
     rate32 = np.float32(rate)
     whole = int(math.floor(negatives)) if n > 1 else 0
     fraction = negatives - math.floor(negatives) if n > 1 else 0.0
+    uses = 1.0 / largest_weight
     offset_key, epoch_key = draw(seed, 0), draw(seed, epoch + 1)
     for i in range(start, stop):
         moved[i] = layout[i]
@@ -100,7 +102,7 @@ def sgd_epoch(
         covered = float(uniform(even_draw(draw(offset_key, i), epoch)))
         for edge in range(indptr[i], indptr[i + 1]):
             before = math.floor(covered)
-            covered += float(weights[edge]) / largest_weight
+            covered += float(weights[edge]) * uses
             if math.floor(covered) == before:
                 continue
             other = layout[indices[edge]]

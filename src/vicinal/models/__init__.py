@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ..contract.errors import ModelError
+from vicinal.contract.errors import ModelError
+
 from . import store
 from .store import Model
 
@@ -41,7 +42,7 @@ def save(adata_or_model: AnnData | Model, path: str | os.PathLike[str], *, key: 
     if isinstance(adata_or_model, Model):
         store.save(adata_or_model, path)
         return
-    from ..adata.model import model_from_adata
+    from vicinal.adata.model import model_from_adata
 
     store.save(model_from_adata(adata_or_model, key), path)
 

@@ -7,8 +7,9 @@ import os
 
 import numpy as np
 
-from ..contract.errors import ModelError
-from ..pipeline.run import Run
+from vicinal.contract.errors import ModelError
+from vicinal.pipeline.run import Run
+
 from . import store
 from .manifest import Manifest
 from .store import CHECKPOINT, Model

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract.data import MISSING, Layout, Neighbors
-from ..contract.errors import InputError, ModelError
-from ..contract.requests import KnnRequest
-from ..contract.spec import BackendSpec
-from ..contract.stages import Knn
-from ..kernels.parallel import available_threads, over_rows
-from ..plugin.manager import get_manager
+from vicinal.contract.data import MISSING, Layout, Neighbors
+from vicinal.contract.errors import InputError, ModelError
+from vicinal.contract.requests import KnnRequest
+from vicinal.contract.spec import BackendSpec
+from vicinal.contract.stages import Knn
+from vicinal.kernels.parallel import available_threads, over_rows
+from vicinal.plugin.manager import get_manager
+
 from .manifest import PLACEMENT_RULE
 from .store import Model
 
@@ -80,7 +81,7 @@ def _exact() -> Knn:
 
 
 def _weighted_means(neighbors: Neighbors, layout: Layout, n_jobs: int) -> Layout:
-    from ..kernels.placement import weighted_means
+    from vicinal.kernels.placement import weighted_means
 
     places = np.empty((neighbors.n_obs, layout.shape[1]), dtype=np.float32)
     over_rows(

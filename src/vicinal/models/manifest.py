@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..contract.errors import ModelError
+from vicinal.contract.errors import ModelError
 
 FORMAT = "vicinal-model"
 SCHEMA = 1

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract.errors import InputError
+from vicinal.contract.errors import InputError
 
 SHOWN = 5
 

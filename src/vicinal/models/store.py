@@ -19,9 +19,10 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract.data import Layout
-from ..contract.errors import ModelError, listing
-from ..contract.seeds import child_seed, generator
+from vicinal.contract.data import Layout
+from vicinal.contract.errors import ModelError, listing
+from vicinal.contract.seeds import child_seed, generator
+
 from .manifest import ArrayEntry, Manifest, parse_manifest
 
 LANDMARKS = "landmarks"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..contract.data import MISSING, Graph, Neighbors
+from vicinal.contract.data import MISSING, Graph, Neighbors
 
 
 def check_neighbors(found: Any, n_obs: int, k: int) -> str:

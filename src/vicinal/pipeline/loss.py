@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract.data import Graph, Layout
-from ..contract.seeds import generator
-from ..contract.stages import Objective
+from vicinal.contract.data import Graph, Layout
+from vicinal.contract.seeds import generator
+from vicinal.contract.stages import Objective
 
 EXACT_UP_TO = 500
 """Cells up to which all pairs are used."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contract.data import Layout
-from ..contract.seeds import generator
+from vicinal.contract.data import Layout
+from vicinal.contract.seeds import generator
 
 
 def sampled_neighborhoods(
@@ -42,7 +42,7 @@ def sampled_neighborhoods(
     layout_ranks
         int64, as `layout_neighbors`: each one's rank in the representation, 1 = nearest.
     """
-    from ..kernels.knn import Reference, nearest_and_ranks, nearest_rows
+    from vicinal.kernels.knn import Reference, nearest_and_ranks, nearest_rows
 
     n_obs = len(layout)
     k = max(min(k, n_obs - 1), 0)

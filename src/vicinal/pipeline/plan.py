@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from ..contract.errors import InputError, did_you_mean, listing
-from ..contract.options import EmbedOptions, Unset
-from ..contract.source import Source
-from ..contract.spec import METHOD_OF_STAGE, BackendSpec, Capabilities, Preset
-from ..kernels.parallel import available_threads
-from ..plugin.manager import Manager, get_manager
+from vicinal.contract.errors import InputError, did_you_mean, listing
+from vicinal.contract.options import EmbedOptions, Unset
+from vicinal.contract.source import Source
+from vicinal.contract.spec import METHOD_OF_STAGE, BackendSpec, Capabilities, Preset
+from vicinal.kernels.parallel import available_threads
+from vicinal.plugin.manager import Manager, get_manager
+
 from . import policy
 from .route import route
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..contract.options import EmbedOptions
-from ..contract.source import Source
+from vicinal.contract.options import EmbedOptions
+from vicinal.contract.source import Source
 
 EXACT_UP_TO = 100_000
 """Cells up to which exact neighbours are found sooner than pynndescent has compiled."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..contract.spec import API_VERSION, Preset
-from ..plugin.hookspecs import hookimpl
+from vicinal.contract.spec import API_VERSION, Preset
+from vicinal.plugin.hookspecs import hookimpl
 
 UMAP = Preset(
     api_version=API_VERSION,

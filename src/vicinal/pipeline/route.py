@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..contract.errors import InputError, did_you_mean, listing
+from vicinal.contract.errors import InputError, did_you_mean, listing
 
 SYNONYMS = {
     "alpha": "learning_rate",

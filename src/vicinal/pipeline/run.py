@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
@@ -13,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from ..contract.data import Graph, Layout, Neighbors
-from ..contract.errors import InputError, StageError, VicinalError
-from ..contract.requests import GraphRequest, InitRequest, KnnRequest, OptimizeRequest, ScoreRequest
-from ..contract.seeds import child_seed, generator
-from ..contract.source import EmbedResult, LossHistory, Source
-from ..contract.stages import Optimization
-from ..plugin.manager import get_manager
+from vicinal.contract.data import Graph, Layout, Neighbors
+from vicinal.contract.errors import InputError, StageError, VicinalError
+from vicinal.contract.requests import GraphRequest, InitRequest, KnnRequest, OptimizeRequest, ScoreRequest
+from vicinal.contract.seeds import child_seed, generator
+from vicinal.contract.source import EmbedResult, LossHistory, Source
+from vicinal.contract.stages import Optimization
+from vicinal.plugin.manager import get_manager
+
 from .checks import check_graph, check_layout, check_neighbors, check_scores
 from .loss import LossProbe
 from .neighborhoods import sampled_neighborhoods
@@ -389,7 +391,9 @@ def _versions(distributions: set[str]) -> dict[str, str]:
 
 @contextmanager
 def _progress(n_epochs: int, name: str) -> Iterator[Any]:
-    from tqdm.auto import tqdm
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tqdm warns where a notebook has no widgets, and shows text instead
+        from tqdm.auto import tqdm
 
     quiet = not (sys.stderr is not None and sys.stderr.isatty()) and "ipykernel" not in sys.modules
     with tqdm(total=n_epochs, desc=name, unit="epoch", disable=quiet, delay=0.5, leave=False) as bar:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..adata.keys import keys_of_basis
-from ..adata.read import check_adata
-from ..contract.errors import InputError, did_you_mean, listing
+from vicinal.adata.keys import keys_of_basis
+from vicinal.adata.read import check_adata
+from vicinal.contract.errors import InputError, did_you_mean, listing
 
 if TYPE_CHECKING:
     from anndata import AnnData

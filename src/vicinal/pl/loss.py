@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..adata.read import check_adata
-from ..contract.errors import InputError, did_you_mean, listing
+from vicinal.adata.read import check_adata
+from vicinal.contract.errors import InputError, did_you_mean, listing
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 
 import pluggy
 
-from ..contract.errors import PluginError, did_you_mean, listing
-from ..contract.spec import API_VERSION, STAGES, BackendSpec, Capabilities, Preset
+from vicinal.contract.errors import PluginError, did_you_mean, listing
+from vicinal.contract.spec import API_VERSION, STAGES, BackendSpec, Capabilities, Preset
+
 from . import hookspecs
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pluggy
 
-from ..contract.spec import BackendSpec, Preset
+from vicinal.contract.spec import BackendSpec, Preset
 
 PROJECT = "vicinal"
 ENTRY_POINT_GROUP = "vicinal.plugins"

@@ -15,8 +15,9 @@ from typing import Any
 
 import pluggy
 
-from ..contract.errors import InputError, PluginError, did_you_mean, listing
-from ..contract.spec import METHOD_OF_STAGE, BackendSpec, Preset
+from vicinal.contract.errors import InputError, PluginError, did_you_mean, listing
+from vicinal.contract.spec import METHOD_OF_STAGE, BackendSpec, Preset
+
 from . import hookspecs
 from .admission import collect_specs
 from .discovery import Candidate, candidates, installed_entry_points, normalized, version_of, why_disabled

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ..contract.spec import BackendSpec, Preset
+from vicinal.contract.spec import BackendSpec, Preset
 
 BUILTIN_DISTRIBUTION = "vicinal"
 

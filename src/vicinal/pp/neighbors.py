@@ -6,13 +6,13 @@ from typing import Any
 
 from anndata import AnnData
 
-from ..adata.keys import DEFAULT_NEIGHBORS
-from ..adata.read import check_adata, read_representation
-from ..adata.write import duplicate, put_neighbors
-from ..contract.options import EmbedOptions
-from ..contract.source import Source
-from ..pipeline.plan import plan_neighbors
-from ..pipeline.run import find_neighbors, make_graph, timed
+from vicinal.adata.keys import DEFAULT_NEIGHBORS
+from vicinal.adata.read import check_adata, read_representation
+from vicinal.adata.write import duplicate, put_neighbors
+from vicinal.contract.options import EmbedOptions
+from vicinal.contract.source import Source
+from vicinal.pipeline.plan import plan_neighbors
+from vicinal.pipeline.run import find_neighbors, make_graph, timed
 
 
 def neighbors(

@@ -14,9 +14,9 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import pytest
 
-from ..contract.errors import InputError
-from ..contract.spec import METHOD_OF_STAGE, BackendSpec
-from ..plugin.admission import check_spec
+from vicinal.contract.errors import InputError
+from vicinal.contract.spec import METHOD_OF_STAGE, BackendSpec
+from vicinal.plugin.admission import check_spec
 
 T = TypeVar("T")
 

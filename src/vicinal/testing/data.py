@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.spatial.distance import cdist
 
-from ..contract.data import MISSING, Graph, Layout, Neighbors
-from ..contract.requests import ScoreRequest
+from vicinal.contract.data import MISSING, Graph, Layout, Neighbors
+from vicinal.contract.requests import ScoreRequest
 
 A = TypeVar("A", bound=np.ndarray)
 

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from ..contract.data import MISSING, Graph, Neighbors
-from ..contract.requests import GraphRequest
-from ..pipeline.checks import check_graph
+from vicinal.contract.data import MISSING, Graph, Neighbors
+from vicinal.contract.requests import GraphRequest
+from vicinal.pipeline.checks import check_graph
+
 from .base import SMALL, Conformance, unless_refused
 from .data import blobs, brute_force, knn_graph, read_only
 

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from ..contract.data import Graph, Layout
-from ..contract.requests import InitRequest
-from ..pipeline.checks import check_layout
+from vicinal.contract.data import Graph, Layout
+from vicinal.contract.requests import InitRequest
+from vicinal.pipeline.checks import check_layout
+
 from .base import SMALL, Conformance, unless_refused
 from .data import blobs, brute_force, knn_graph, normal_layout, read_only, ring_graph
 

@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from ..contract.data import MISSING, Neighbors
-from ..contract.requests import KnnRequest
-from ..contract.stages import KnnIndex
-from ..pipeline.checks import check_neighbors
+from vicinal.contract.data import MISSING, Neighbors
+from vicinal.contract.requests import KnnRequest
+from vicinal.contract.stages import KnnIndex
+from vicinal.pipeline.checks import check_neighbors
+
 from .base import SMALL, Conformance, unless_refused
 from .data import all_distances, blobs, brute_force, read_only
 

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..contract.stages import KernelForm
+from vicinal.contract.stages import KernelForm
+
 from .base import Conformance
 from .data import normal_layout, read_only
 

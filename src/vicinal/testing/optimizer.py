@@ -11,12 +11,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from ..contract.data import Graph, Layout
-from ..contract.requests import OptimizeRequest
-from ..contract.spec import BackendSpec
-from ..contract.stages import Objective, Optimization
-from ..pipeline.checks import check_layout
-from ..plugin.manager import get_manager
+from vicinal.contract.data import Graph, Layout
+from vicinal.contract.requests import OptimizeRequest
+from vicinal.contract.spec import BackendSpec
+from vicinal.contract.stages import Objective, Optimization
+from vicinal.pipeline.checks import check_layout
+from vicinal.plugin.manager import get_manager
+
 from .base import SMALL, Conformance, unless_refused
 from .data import blobs, normal_layout, read_only, ring_graph
 

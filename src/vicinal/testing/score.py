@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from ..contract.requests import ScoreRequest
-from ..pipeline.checks import check_scores
+from vicinal.contract.requests import ScoreRequest
+from vicinal.pipeline.checks import check_scores
+
 from .base import SMALL, Conformance, unless_refused
 from .data import blobs, score_request
 

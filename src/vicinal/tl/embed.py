@@ -6,12 +6,12 @@ from typing import Any
 
 from anndata import AnnData
 
-from ..adata.keys import map_keys
-from ..adata.read import read
-from ..adata.write import write
-from ..contract.options import EUCLIDEAN, EmbedOptions
-from ..pipeline.plan import make_plan
-from ..pipeline.run import run
+from vicinal.adata.keys import map_keys
+from vicinal.adata.read import read
+from vicinal.adata.write import write
+from vicinal.contract.options import EUCLIDEAN, EmbedOptions
+from vicinal.pipeline.plan import make_plan
+from vicinal.pipeline.run import run
 
 
 def embed(

@@ -6,9 +6,10 @@ from typing import Any
 
 from anndata import AnnData
 
-from ..adata.read import read
-from ..contract.options import EmbedOptions
-from ..pipeline.plan import Plan, make_plan
+from vicinal.adata.read import read
+from vicinal.contract.options import EmbedOptions
+from vicinal.pipeline.plan import Plan, make_plan
+
 from ._options import with_embed_arguments
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ..adata.model import check_target, model_from_adata, read_rows, write_projection
-from ..contract.options import EmbedOptions
-from ..models import Model, load
-from ..models.inference import place
-from ..pipeline.plan import check_options
+from vicinal.adata.model import check_target, model_from_adata, read_rows, write_projection
+from vicinal.contract.options import EmbedOptions
+from vicinal.models import Model, load
+from vicinal.models.inference import place
+from vicinal.pipeline.plan import check_options
 
 if TYPE_CHECKING:
     from anndata import AnnData

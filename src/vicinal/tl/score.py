@@ -6,15 +6,15 @@ from collections.abc import Mapping
 
 from anndata import AnnData
 
-from ..adata.keys import keys_of_basis
-from ..adata.read import check_adata, read_labels, read_layout, read_representation
-from ..adata.write import put_score
-from ..contract.errors import InputError
-from ..contract.options import EmbedOptions
-from ..contract.seeds import child_seed
-from ..kernels.parallel import available_threads
-from ..pipeline.plan import plan_scores
-from ..pipeline.run import N_SCORED_CELLS, measure, score_request
+from vicinal.adata.keys import keys_of_basis
+from vicinal.adata.read import check_adata, read_labels, read_layout, read_representation
+from vicinal.adata.write import put_score
+from vicinal.contract.errors import InputError
+from vicinal.contract.options import EmbedOptions
+from vicinal.contract.seeds import child_seed
+from vicinal.kernels.parallel import available_threads
+from vicinal.pipeline.plan import plan_scores
+from vicinal.pipeline.run import N_SCORED_CELLS, measure, score_request
 
 
 def score(

@@ -7,15 +7,16 @@ from typing import Any
 
 from anndata import AnnData
 
-from ..adata.keys import MapKeys, map_keys
-from ..adata.read import read
-from ..adata.write import write
-from ..contract.data import Layout
-from ..contract.options import EmbedOptions
-from ..contract.source import LossHistory
-from ..models.checkpoint import load_checkpoint, save_checkpoint
-from ..pipeline.plan import Plan, make_plan
-from ..pipeline.run import Run, check_step
+from vicinal.adata.keys import MapKeys, map_keys
+from vicinal.adata.read import read
+from vicinal.adata.write import write
+from vicinal.contract.data import Layout
+from vicinal.contract.options import EmbedOptions
+from vicinal.contract.source import LossHistory
+from vicinal.models.checkpoint import load_checkpoint, save_checkpoint
+from vicinal.pipeline.plan import Plan, make_plan
+from vicinal.pipeline.run import Run, check_step
+
 from ._options import with_embed_arguments
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...contract.data import MISSING, Graph, Neighbors
-from ...contract.requests import GraphRequest
-from ...contract.spec import API_VERSION, BackendSpec, Capabilities
-from ..checks import require_flag, require_number
+from vicinal.backends.checks import require_flag, require_number
+from vicinal.contract.data import MISSING, Graph, Neighbors
+from vicinal.contract.requests import GraphRequest
+from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities
 
 FARTHEST = {"correlation": 2.0, "cosine": 2.0, "hellinger": 1.0, "jaccard": 1.0, "bit_jaccard": 1.0, "dice": 1.0}
 """Largest value of the bounded metrics: cells that far apart have nothing in common."""
@@ -63,7 +63,7 @@ class FuzzyGraph:
 
     def build(self, request: GraphRequest) -> Graph:
         """Return the graph; cells without neighbours have no edges."""
-        from ...kernels import fuzzy
+        from vicinal.kernels import fuzzy
 
         params, n_jobs = self.params, request.n_jobs
         assert request.neighbors is not None

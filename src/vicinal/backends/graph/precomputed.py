@@ -7,10 +7,10 @@ import logging
 
 import numpy as np
 
-from ...contract.data import Graph
-from ...contract.errors import InputError
-from ...contract.requests import GraphRequest
-from ...contract.spec import API_VERSION, BackendSpec, Capabilities, NoParams
+from vicinal.contract.data import Graph
+from vicinal.contract.errors import InputError
+from vicinal.contract.requests import GraphRequest
+from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities, NoParams
 
 logger = logging.getLogger("vicinal")
 
@@ -29,7 +29,7 @@ class PrecomputedGraph:
         InputError
             If a weight is negative or not finite.
         """
-        from ...kernels.symmetry import is_symmetric
+        from vicinal.kernels.symmetry import is_symmetric
 
         graph = request.stored
         assert graph is not None

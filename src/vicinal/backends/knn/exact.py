@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ...contract.data import MISSING, Neighbors
-from ...contract.errors import InputError, did_you_mean, listing
-from ...contract.requests import KnnRequest
-from ...contract.spec import API_VERSION, BackendSpec, Capabilities, NoParams
-from ...contract.stages import KnnIndex
+from vicinal.contract.data import MISSING, Neighbors
+from vicinal.contract.errors import InputError, did_you_mean, listing
+from vicinal.contract.requests import KnnRequest
+from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities, NoParams
+from vicinal.contract.stages import KnnIndex
+
 from .tables import check_columns
 
 SYNONYMS = {"l2": "euclidean", "l1": "manhattan", "cityblock": "manhattan"}
@@ -40,7 +41,7 @@ class Backend:
         InputError
             If the metric is unknown.
         """
-        from ...kernels.knn import METRICS
+        from vicinal.kernels.knn import METRICS
 
         metric = SYNONYMS.get(request.metric, request.metric)
         return CompiledIndex(request, metric) if metric in METRICS else PairwiseIndex(request)
@@ -50,7 +51,7 @@ class CompiledIndex:
     """The metrics with a kernel of our own: sums of direct differences, so equal rows are at distance 0."""
 
     def __init__(self, request: KnnRequest, metric: str) -> None:
-        from ...kernels.knn import Reference
+        from vicinal.kernels.knn import Reference
 
         assert request.representation is not None
         self._request = request
@@ -67,7 +68,7 @@ class CompiledIndex:
         return self._nearest(rows, k, None)
 
     def _nearest(self, rows: NDArray[np.float32], k: int, own: NDArray[np.integer] | None) -> Neighbors:
-        from ...kernels.knn import nearest_rows
+        from vicinal.kernels.knn import nearest_rows
 
         indices, distances = nearest_rows(self._reference, rows, k, own=own, n_jobs=self._request.n_jobs)
         return Neighbors(indices=indices, distances=distances, metric=self._request.metric)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...contract.data import MISSING, Neighbors
-from ...contract.errors import InputError
-from ...contract.requests import KnnRequest
-from ...contract.spec import API_VERSION, BackendSpec, Capabilities
+from vicinal.contract.data import MISSING, Neighbors
+from vicinal.contract.errors import InputError
+from vicinal.contract.requests import KnnRequest
+from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities
+
 from .tables import tidy
 
 

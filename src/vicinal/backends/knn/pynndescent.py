@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...contract.data import MISSING, Neighbors
-from ...contract.errors import InputError, did_you_mean, listing
-from ...contract.requests import KnnRequest
-from ...contract.spec import API_VERSION, BackendSpec, Capabilities, NoParams
+from vicinal.contract.data import MISSING, Neighbors
+from vicinal.contract.errors import InputError, did_you_mean, listing
+from vicinal.contract.requests import KnnRequest
+from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities, NoParams
+
 from .tables import check_columns, tidy
 
 EPSILON = 0.24

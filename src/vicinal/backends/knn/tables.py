@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from ...contract.data import MISSING, Neighbors
-from ...contract.errors import InputError
+from vicinal.contract.data import MISSING, Neighbors
+from vicinal.contract.errors import InputError
 
 ROWS_AT_ONCE = 65_536
 

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from ...contract.data import Neighbors
-from ...contract.errors import InputError
-from ...contract.requests import KnnRequest
-from ...contract.spec import API_VERSION, BackendSpec, Capabilities
+from vicinal.contract.data import Neighbors
+from vicinal.contract.errors import InputError
+from vicinal.contract.requests import KnnRequest
+from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities
+
 from .tables import check_columns, from_sparse
 
 logger = logging.getLogger("vicinal")

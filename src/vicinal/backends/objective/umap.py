@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...contract.data import Layout
-from ...contract.errors import InputError
-from ...contract.spec import API_VERSION, BackendSpec, Capabilities
-from ...contract.stages import KernelForm
-from ..checks import require_number
+from vicinal.backends.checks import require_number
+from vicinal.contract.data import Layout
+from vicinal.contract.errors import InputError
+from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities
+from vicinal.contract.stages import KernelForm
 
 LONGEST_SIDE = 10.0
 LARGEST_REPULSION = -math.log(1e-4)

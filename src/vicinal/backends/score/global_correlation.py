@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from ...contract.requests import ScoreRequest
-from ...contract.seeds import child_seed, generator
-from ...contract.spec import API_VERSION, BackendSpec, Capabilities, NoParams
+from vicinal.contract.requests import ScoreRequest
+from vicinal.contract.seeds import child_seed, generator
+from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities, NoParams
 
 N_PAIRS = 20_000
 PAIRS_AT_ONCE = 1_000

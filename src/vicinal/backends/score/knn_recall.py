@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...contract.requests import ScoreRequest
-from ...contract.spec import API_VERSION, BackendSpec, Capabilities
+from vicinal.contract.errors import InputError
+from vicinal.contract.requests import ScoreRequest
+from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,10 @@ class Params:
     """
 
     k: tuple[int, ...] = (15, 50)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.k, tuple) or not all(isinstance(k, int) and k > 0 for k in self.k):
+            raise InputError(f"k={self.k!r} is not allowed; give a tuple of positive integers, such as (15, 50)")
 
 
 SPEC = BackendSpec(

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...contract.requests import ScoreRequest
-from ...contract.spec import API_VERSION, BackendSpec, Capabilities
+from vicinal.backends.checks import require_count
+from vicinal.contract.requests import ScoreRequest
+from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities
 
 UNKNOWN = -1
 
@@ -25,6 +26,9 @@ class Params:
     """
 
     k: int = 15
+
+    def __post_init__(self) -> None:
+        require_count("k", self.k)
 
 
 SPEC = BackendSpec(

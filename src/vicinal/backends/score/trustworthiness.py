@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...contract.requests import ScoreRequest
-from ...contract.spec import API_VERSION, BackendSpec, Capabilities
+from vicinal.backends.checks import require_count
+from vicinal.contract.requests import ScoreRequest
+from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,9 @@ class Params:
     """
 
     k: int = 15
+
+    def __post_init__(self) -> None:
+        require_count("k", self.k)
 
 
 SPEC = BackendSpec(
