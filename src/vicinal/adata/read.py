@@ -68,7 +68,7 @@ def read_stored_neighbors(adata: ad.AnnData, options: EmbedOptions) -> StoredNei
     if fresh == ("n_neighbors",):
         distances = _slot(adata, entry, "distances", key, required=False)
         neighbors = None if distances is None else _read_distances(distances, key, adata.n_obs)
-    params = {name: _scalar(value) for name, value in entry.get("params", {}).items()}
+    params = _recorded_params(entry)
     n_neighbors = _as_int(params.get("n_neighbors"))
     return StoredNeighbors(key=key, graph=graph, neighbors=neighbors, n_neighbors=n_neighbors, params=params)
 
@@ -84,6 +84,11 @@ def _neighbors_entry(adata: ad.AnnData, key: str, *, required: bool) -> Mapping[
     known = [name for name, value in adata.uns.items() if name == DEFAULT_NEIGHBORS or _is_neighbors(value)]
     hint = did_you_mean(key, known)
     raise InputError(f"neighbors_key={key!r} is not in adata.uns; neighbours are stored under {listing(known)}.{hint}")
+
+
+def _recorded_params(entry: Mapping[str, Any]) -> dict[str, Any]:
+    params = entry.get("params")
+    return {name: _scalar(value) for name, value in params.items()} if isinstance(params, Mapping) else {}
 
 
 def _is_neighbors(entry: Any) -> bool:
@@ -153,7 +158,7 @@ def read_representation(
         raise InputError(msg)
     values = dense_values(slot_of(adata, name), name, adata.obs_names)
     if n_pcs is not None:
-        if not isinstance(n_pcs, int | np.integer) or not 1 <= n_pcs <= values.shape[1]:
+        if not isinstance(n_pcs, int | np.integer) or isinstance(n_pcs, bool) or not 1 <= n_pcs <= values.shape[1]:
             allowed = f"{name!r} has {values.shape[1]} columns; give how many to take from the front"
             raise InputError(f"n_pcs={n_pcs!r} is not allowed: {allowed}")
         values = np.ascontiguousarray(values[:, :n_pcs])
@@ -167,17 +172,27 @@ def _choose_representation(
         _check_slot(adata, options.use_rep)
         return options.use_rep, options.n_pcs, f"representation {options.use_rep!r}: use_rep"
     recorded = stored.params if stored is not None else {}
-    # scanpy records 0 where it used no principal components.
-    n_pcs = options.n_pcs if options.n_pcs is not None else _as_int(recorded.get("n_pcs")) or None
     made_from = recorded.get("use_rep")
-    if made_from is not None and has_slot(adata, made_from):
+    if isinstance(made_from, str) and has_slot(adata, made_from):
+        n_pcs = _first_columns(adata, made_from, options, recorded)
         return made_from, n_pcs, f"representation {made_from!r}: the stored neighbours were made from it"
+    gone = ""
+    if isinstance(made_from, str):
+        gone = f"; {made_from!r}, which the stored neighbours were made from, is not there"
+        recorded = {}
     for name in ("X_pca", "pca"):
         if name in adata.obsm:
-            return name, n_pcs, f"representation {name!r}: the PCA"
+            return name, _first_columns(adata, name, options, recorded), f"representation {name!r}: the PCA{gone}"
     if 0 < adata.n_vars <= MAX_RAW_COLUMNS and adata.X is not None:
-        return "X", options.n_pcs, f"representation .X: it has only {adata.n_vars} columns"
+        return "X", options.n_pcs, f"representation .X: it has only {adata.n_vars} columns{gone}"
     return None, None, ""
+
+
+def _first_columns(adata: ad.AnnData, name: str, options: EmbedOptions, recorded: Mapping[str, Any]) -> int | None:
+    if options.n_pcs is not None:
+        return options.n_pcs
+    n_pcs = _as_int(recorded.get("n_pcs")) or 0  # scanpy records 0 where it used no principal components
+    return n_pcs if 0 < n_pcs <= slot_of(adata, name).shape[1] else None  # the PCA may have been made anew since
 
 
 def has_slot(adata: ad.AnnData, name: str) -> bool:
@@ -287,4 +302,7 @@ def _scalar(value: Any) -> Any:
 
 
 def _as_int(value: Any) -> int | None:
-    return None if value is None else int(value)
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):  # None, or whatever another tool recorded
+        return None

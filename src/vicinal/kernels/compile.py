@@ -11,17 +11,20 @@ from typing import Any, TypeVar
 
 import numba
 
+# Numpy's rules for division: checks for zero would keep loops from becoming vector instructions.
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def kernel(function: F) -> F:
     """Compile at first call; without a writable cache folder, without the cache."""
     try:
-        return numba.njit(function, cache=True, nogil=True)
+        return numba.njit(function, cache=True, **OPTIONS)
     except RuntimeError:  # numba found no folder to cache in
-        return numba.njit(function, nogil=True)
+        return numba.njit(function, **OPTIONS)
 
 
 def inline(function: F) -> F:
     """Compile a small function that only other kernels call."""
-    return numba.njit(function, inline="never", nogil=True)
+    return numba.njit(function, inline="never", **OPTIONS)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -22,7 +23,12 @@ def over_rows(work: Callable[[int, int], None], n_rows: int, n_jobs: int, *, chu
 
     The ranges do not depend on ``n_jobs``; work that writes only its own rows gives the same bits for any number.
     """
-    ranges = [(start, min(start + chunk, n_rows)) for start in range(0, n_rows, chunk)]
+    in_threads(work, [*range(0, n_rows, chunk), n_rows], n_jobs)
+
+
+def in_threads(work: Callable[[int, int], None], edges: Sequence[int] | np.ndarray, n_jobs: int) -> None:
+    """Call ``work(start, stop)`` on the ranges between consecutive edges, in up to ``n_jobs`` threads."""
+    ranges = [(int(start), int(stop)) for start, stop in itertools.pairwise(edges)]
     if n_jobs <= 1 or len(ranges) <= 1:
         for start, stop in ranges:
             work(start, stop)
@@ -30,11 +36,3 @@ def over_rows(work: Callable[[int, int], None], n_rows: int, n_jobs: int, *, chu
     with ThreadPoolExecutor(min(n_jobs, len(ranges))) as pool:
         for _ in pool.map(lambda span: work(*span), ranges):
             pass
-
-
-def balanced_ranges(indptr: np.ndarray, n_parts: int) -> list[tuple[int, int]]:
-    """Split rows into consecutive ranges of about equal numbers of entries."""
-    total = int(indptr[-1])
-    cuts = np.searchsorted(indptr, np.linspace(0, total, n_parts + 1)[1:-1])
-    edges = np.concatenate([[0], cuts, [len(indptr) - 1]])
-    return [(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]

@@ -23,6 +23,11 @@ from . import policy
 from .route import route
 
 MAX_COMPONENTS = 10
+ALSO_ALLOWED = {
+    "knn": "a tuple (indices, distances), a KNeighborsTransformer, ",
+    "graph": "a scipy.sparse matrix, ",
+    "init": "a key of obsm, a numpy array, ",
+}
 
 logger = logging.getLogger("vicinal")
 
@@ -145,9 +150,16 @@ def make_plan(source: Source, options: EmbedOptions, manager: Manager | None = N
         scores=tuple(c for c in chosen if c.stage == "score"),
         representation=source.representation.name if source.representation else None,
         n_pcs=source.representation.n_pcs if source.representation else None,
-        neighbors_key=source.stored.key if source.stored and "knn" not in stages else options.neighbors_key,
+        neighbors_key=_key_of_used(source, options, picks),
         notes=(*source.notes, *notes),
     )
+
+
+def _key_of_used(source: Source, options: EmbedOptions, picks: Mapping[str, Pick]) -> str | None:
+    if source.stored is None or sparse.issparse(options.graph):
+        return None
+    stored_table = "knn" in picks and picks["knn"].name == "given" and not isinstance(options.knn, tuple)
+    return source.stored.key if stored_table or "knn" not in picks else None
 
 
 def plan_neighbors(source: Source, options: EmbedOptions, manager: Manager | None = None) -> Plan:
@@ -274,8 +286,8 @@ def _named_or_object(
         if callable(getattr(given, METHOD_OF_STAGE[stage], None)) and not isinstance(given, type):
             return Pick(stage, type(given).__name__, "an object given", instance=given)
         msg = (
-            f"{stage} is a {type(given).__name__}; give a backend's name or an object with a method"
-            f" {METHOD_OF_STAGE[stage]!r} (an instance, not a class)"
+            f"{stage} is a {type(given).__name__}; give a backend's name, {ALSO_ALLOWED.get(stage, '')}or an object"
+            f" with a method {METHOD_OF_STAGE[stage]!r} (an instance, not a class)"
         )
         raise InputError(msg)
     if given != "auto":
@@ -340,6 +352,7 @@ def build(
     manager: Manager,
 ) -> list[Choice]:
     """Route the parameters and build every chosen backend with its own."""
+    params = {name: value.item() if isinstance(value, np.generic) else value for name, value in params.items()}
     every = [*picks.values(), *scores]
     entries = [None if pick.instance is not None else manager.resolve(pick.stage, pick.name) for pick in every]
     takers = [(p.stage, p.name, e.spec.fields if e else ()) for p, e in zip(every, entries, strict=True)]  # type: ignore[union-attr]

@@ -18,7 +18,7 @@ from vicinal.pipeline.run import find_neighbors, make_graph, timed
 def neighbors(
     adata: AnnData,
     *,
-    n_neighbors: int = 15,
+    n_neighbors: int | None = None,
     use_rep: str | None = None,
     n_pcs: int | None = None,
     metric: str = "euclidean",
@@ -37,7 +37,8 @@ def neighbors(
     adata
         Annotated data, cells in rows.
     n_neighbors
-        Neighbours of each cell, the cell itself counted; less than the number of cells.
+        Neighbours of each cell, the cell itself counted; less than the number of cells. None for 15, or all cells
+        where there are fewer.
     use_rep, n_pcs, metric, knn, graph, random_state, n_jobs, **params
         As for `vicinal.tl.embed`.
     key_added

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...contract.data import Layout
-from ...contract.errors import InputError
-from ...contract.requests import InitRequest
-from ...contract.spec import API_VERSION, BackendSpec, Capabilities, NoParams
+from vicinal.contract.data import Layout
+from vicinal.contract.errors import InputError
+from vicinal.contract.requests import InitRequest
+from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities, NoParams
 
 SPEC = BackendSpec(
     api_version=API_VERSION,

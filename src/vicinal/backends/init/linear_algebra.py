@@ -27,7 +27,7 @@ def leading_eigenvectors(matrix: NDArray[np.float64], k: int) -> NDArray[np.floa
 
     n = len(matrix)
     _, vectors = eigh(matrix, subset_by_index=[n - k, n - 1], driver="evx")
-    return with_fixed_signs(vectors[:, ::-1])
+    return vectors[:, ::-1]
 
 
 def with_fixed_signs(vectors: NDArray[np.float64]) -> NDArray[np.float64]:

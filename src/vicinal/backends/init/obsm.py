@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...contract.spec import API_VERSION, BackendSpec, Capabilities
+from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities
 
 SPEC = BackendSpec(
     api_version=API_VERSION,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ...contract.data import Layout
-from ...contract.errors import InputError
-from ...contract.requests import InitRequest
-from ...contract.seeds import generator
-from ...contract.spec import API_VERSION, BackendSpec, Capabilities, NoParams
+from vicinal.contract.data import Layout
+from vicinal.contract.errors import InputError
+from vicinal.contract.requests import InitRequest
+from vicinal.contract.seeds import generator
+from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities, NoParams
 
 SPEC = BackendSpec(
     api_version=API_VERSION,

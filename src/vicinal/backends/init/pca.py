@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from ...contract.data import Layout
-from ...contract.requests import InitRequest
-from ...contract.seeds import generator
-from ...contract.spec import API_VERSION, BackendSpec, Capabilities, NoParams
+from vicinal.contract.data import Layout
+from vicinal.contract.requests import InitRequest
+from vicinal.contract.seeds import generator
+from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities, NoParams
+
 from .linear_algebra import leading_eigenvectors, one_blas_thread, with_fixed_signs, with_noise_for_flat
 
 LARGEST_EIGENPROBLEM = 2000
@@ -62,7 +63,7 @@ def _directions(rows: NDArray[np.floating], center: NDArray[np.float64], n_compo
         covariance = np.zeros((n_columns, n_columns))
         for part in _centered(rows, center):
             covariance += part.T @ part
-        return leading_eigenvectors(covariance, min(n_components, n_columns))
+        return with_fixed_signs(leading_eigenvectors(covariance, min(n_components, n_columns)))
     step = -(-len(rows) // LARGEST_EIGENPROBLEM)
     sample = rows[::step] - center
     directions = sample.T @ leading_eigenvectors(sample @ sample.T, min(n_components, len(sample)))

@@ -22,8 +22,17 @@ from .tables import check_columns, tidy
 EPSILON = 0.24
 """How far beyond the k-th distance a query searches: the wider of umap-learn's two values."""
 
-UNUSABLE = {"bit_hamming", "bit_jaccard"}
+PACKED = {"bit_hamming", "bit_jaccard"}
 """pynndescent's metrics that read packed bits instead of features."""
+
+WEIGHTED = {"seuclidean", "standardised_euclidean", "wminkowski", "weighted_minkowski", "mahalanobis"} | {
+    "kantorovich",
+    "wasserstein",
+    "sinkhorn",
+}
+"""Those that need weights or costs; without, they read two of each and then foreign memory."""
+
+UNUSABLE = PACKED | WEIGHTED
 
 SPEC = BackendSpec(
     api_version=API_VERSION,

@@ -9,16 +9,18 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ...contract.data import Layout
-from ...contract.errors import InputError, StageError, did_you_mean, listing
-from ...contract.requests import OptimizeRequest
-from ...contract.spec import API_VERSION, BackendSpec, Capabilities
-from ...contract.stages import KernelForm
-from ..checks import require_number
+from vicinal.backends.checks import require_number
+from vicinal.contract.data import Layout
+from vicinal.contract.errors import InputError, StageError, did_you_mean, listing
+from vicinal.contract.requests import OptimizeRequest
+from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities
+from vicinal.contract.stages import KernelForm
 
 SMALL_UP_TO = 10_000
 EPOCHS_SMALL, EPOCHS_LARGE = 500, 200
-ROWS_PER_TASK = 2048
+CELLS_SORTED_TOGETHER = 4096
+SERIAL_UP_TO = 4096
+TASKS_PER_THREAD = 4
 OVERRIDES = ("learning_rate", "negative_sample_rate", "repulsion_strength")
 
 A = TypeVar("A", bound=np.ndarray)
@@ -89,12 +91,12 @@ class SgdRun:
         self._indptr = _as(graph.indptr, np.int64)
         self._indices = _as(graph.indices, np.int32)
         self._weights = _as(graph.weights, np.float32)
-        self._largest_weight = float(self._weights.max(initial=0.0)) or 1.0
         self._pulls = 1 if graph.directed else 2
         self._fixed = _as(np.zeros(graph.n_obs) if request.fixed is None else request.fixed, np.bool_)
         self._layout = np.array(request.layout, dtype=np.float32, order="C")
         self._moved = np.empty_like(self._layout)
         self._seed, self._n_jobs = request.seed % 2**63, request.n_jobs
+        self._schedule()
 
     @property
     def layout(self) -> Layout:
@@ -147,14 +149,29 @@ class SgdRun:
         self._layout = np.array(layout, dtype=np.float32, order="C")
         self.epoch = int(epoch)
 
+    def _schedule(self) -> None:
+        """Order the cells so that those moved side by side use about as many edges."""
+        from vicinal.kernels.lanes import FIXED_POINT, LANES, LARGEST_WEIGHT, uses_per_epoch
+
+        n_obs = len(self._layout)
+        self._scale = LARGEST_WEIGHT / (self._weights.max(initial=0) or np.float32(1))
+        uses = np.zeros(n_obs, dtype=np.int64)
+        uses_per_epoch(self._indptr, self._weights, self._scale, self._fixed, uses)
+        order = np.lexsort((-uses, np.arange(n_obs) // CELLS_SORTED_TOGETHER))
+        self._order = _as(order, np.int32)
+        self._most_uses = int(uses.max(initial=0) >> FIXED_POINT) + 2
+        n_blocks = -(-n_obs // LANES)
+        n_tasks = 1 if n_obs < SERIAL_UP_TO else min(TASKS_PER_THREAD * self._n_jobs, n_blocks)
+        self._tasks = np.linspace(0, n_blocks, n_tasks + 1).astype(int)
+
     def _run_epoch(
         self,
         learning_rate: float | None = None,
         negative_sample_rate: float | None = None,
         repulsion_strength: float | None = None,
     ) -> None:
-        from ...kernels.parallel import over_rows
-        from ...kernels.sgd import sgd_epoch
+        from vicinal.kernels.lanes import lanes_epoch
+        from vicinal.kernels.parallel import in_threads
 
         rate = _either(learning_rate, self._learning_rate) * (1 - self.epoch / self.n_epochs)
         curve = (self._a, self._b, _either(repulsion_strength, self._repulsion_strength))
@@ -162,25 +179,27 @@ class SgdRun:
         layout = _frozen(self._layout)
 
         def move(start: int, stop: int) -> None:
-            sgd_epoch(
+            lanes_epoch(
                 self._indptr,
                 self._indices,
                 self._weights,
+                self._scale,
+                self._order,
                 self._fixed,
                 layout,
                 self._moved,
                 self._pulls,
-                curve,
+                *map(np.float32, curve),
                 negatives,
-                rate,
-                self._largest_weight,
+                np.float32(rate),
                 self._seed,
                 self.epoch,
+                self._most_uses,
                 start,
                 stop,
             )
 
-        over_rows(move, len(self._layout), self._n_jobs, chunk=ROWS_PER_TASK)
+        in_threads(move, self._tasks, self._n_jobs)
 
 
 def _planned_epochs(n_epochs: int | None, n_obs: int) -> int:
