@@ -199,6 +199,7 @@ def _embed(options: argparse.Namespace) -> int:
 def _score(options: argparse.Namespace) -> int:
     from . import tl
 
+    target = _target(options.file) if options.write else None
     adata = _read(options.file)
     scores = tl.score(
         adata,
@@ -208,8 +209,8 @@ def _score(options: argparse.Namespace) -> int:
         random_state=options.seed,
         n_jobs=options.n_jobs,
     )
-    if options.write:
-        with _replacing([_target(options.file)]) as (output,):
+    if target is not None:
+        with _replacing([target]) as (output,):
             _write(adata, output)
     if options.json:
         print(json.dumps(scores, indent=1))
@@ -310,6 +311,8 @@ def _target(path: str | None, endings: Sequence[str] = ()) -> Path | None:
         raise InputError(f"{path}: the name must end in one of {listing(endings)}")
     if not target.parent.is_dir():
         raise InputError(f"{path}: there is no folder {str(target.parent)!r} to write to")
+    if not os.access(target.parent, os.W_OK):
+        raise InputError(f"{path}: the folder {str(target.parent)!r} cannot be written to")
     if target.is_dir() and not _is_zarr_store(target):
         raise InputError(f"{path}: is a folder; name a file")
     return target

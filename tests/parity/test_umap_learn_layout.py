@@ -12,7 +12,7 @@ from vicinal.api import Graph, InitRequest, NoParams, OptimizeRequest, generator
 from vicinal.backends.init.spectral import Backend as Spectral
 from vicinal.backends.objective.umap import UmapObjective, UmapParams
 from vicinal.backends.optimizer.numba_sgd import NumbaSgd, NumbaSgdParams
-from vicinal.kernels.sgd import sgd_epoch
+from vicinal.kernels.lanes import LANES, LARGEST_WEIGHT, lanes_epoch
 
 A, B = 1.5769434603, 0.8950608779
 SEEDS = range(3)
@@ -115,9 +115,11 @@ def test_edges_are_used_as_often_as_umap_learn_schedules_them(data_dir):
     moved, fixed = np.empty_like(layout), np.zeros(n + 1, dtype=bool)
     indptr, indices = np.append(np.arange(n + 1), n), np.full(n, n, dtype=np.int32)
     uses = np.zeros(n)
+    scale, order = LARGEST_WEIGHT / weights.max(), np.arange(n + 1, dtype=np.int32)
+    arrays, curve = (indptr, indices, weights, scale, order, fixed, layout, moved), map(np.float32, (A, B, 1.0))
+    numbers = (1, *curve, 0.0, np.float32(1e-3), 3)
     for epoch in range(n_epochs):
-        arguments = (indptr, indices, weights, fixed, layout, moved, 1, (A, B, 1.0), 0.0, 1e-3)
-        sgd_epoch(*arguments, float(weights.max()), 3, epoch, 0, n + 1)
+        lanes_epoch(*arrays, *numbers, epoch, 2, 0, n // LANES + 1)
         uses += moved[:n, 0] > 0
     assert np.abs(uses - scheduled).max() < 5
     assert abs((uses - scheduled).mean()) < 0.05

@@ -22,12 +22,17 @@ class MapKeys:
     uns: str
 
 
+def check_key(key_added: object) -> None:
+    """Raise `InputError` for what no file format can hold as a key."""
+    if not isinstance(key_added, str) or not key_added or "/" in key_added:
+        raise InputError(f"key_added={key_added!r} is not allowed; give a non-empty string without '/'")
+
+
 def map_keys(method: str, key_added: str | None) -> MapKeys:
     """Return where a map is written: ``X_umap``/``umap``, or ``key_added`` for both."""
     if key_added is None:
         return MapKeys(f"X_{method}", method)
-    if not isinstance(key_added, str) or not key_added or "/" in key_added:
-        raise InputError(f"key_added={key_added!r} is not allowed; give a non-empty string without '/'")
+    check_key(key_added)
     return MapKeys(key_added, key_added)
 
 
@@ -49,6 +54,21 @@ def check_free(adata: AnnData, keys: MapKeys, key_added: str | None) -> None:
     if slots and not (keys.obsm in adata.obsm and is_map(entry)):
         msg = f"key_added={key_added!r} would overwrite {' and '.join(slots)}, which is not a map; choose another key"
         raise InputError(msg)
+
+
+def check_free_for_neighbors(adata: AnnData, key_added: str | None) -> None:
+    """Raise `InputError` where ``key_added`` would overwrite something that is not a set of neighbours."""
+    if key_added is None:
+        return
+    check_key(key_added)
+    if key_added != DEFAULT_NEIGHBORS and key_added in adata.uns and not is_neighbors(adata.uns[key_added]):
+        msg = f"key_added={key_added!r} would overwrite uns[{key_added!r}], which is not neighbours; choose another key"
+        raise InputError(msg)
+
+
+def is_neighbors(entry: object) -> bool:
+    """Tell whether a value of ``uns`` describes neighbours, also as it did before ``obsp`` existed."""
+    return isinstance(entry, Mapping) and not {"connectivities_key", "connectivities"}.isdisjoint(entry)
 
 
 def is_map(entry: object) -> bool:

@@ -18,7 +18,7 @@ from vicinal.models.match import match_columns
 from vicinal.models.store import MAX_LANDMARKS, Model, check_kind, from_reference
 
 from .keys import check_free, map_keys
-from .read import check_adata, dense_values, has_slot, read_layout, slot_of
+from .read import check_adata, check_writable, dense_values, has_slot, read_layout, slot_of
 from .write import put_map
 
 HANDLE = "model"
@@ -126,6 +126,7 @@ def _feature_names(adata: ad.AnnData, representation: Mapping[str, Any]) -> tupl
 def check_target(adata: ad.AnnData, model: Model, key_added: str | None) -> None:
     """Raise `InputError` where the places would overwrite something that is not a map."""
     check_adata(adata)
+    check_writable(adata)
     check_free(adata, map_keys(model.method, key_added), key_added)
 
 

@@ -15,7 +15,7 @@ from vicinal.contract.options import EmbedOptions
 from vicinal.contract.source import Representation, Source, StoredNeighbors
 from vicinal.plugin.manager import get_manager
 
-from .keys import DEFAULT_NEIGHBORS, check_free, map_keys
+from .keys import DEFAULT_NEIGHBORS, check_free, is_neighbors, map_keys
 
 MAX_RAW_COLUMNS = 50
 MAX_DENSE_BYTES = 8 * 2**30
@@ -30,6 +30,7 @@ def read(adata: ad.AnnData, options: EmbedOptions) -> Source:
         If a slot is missing, has the wrong size, or holds values that cannot be used.
     """
     check_adata(adata)
+    check_writable(adata)
     check_free(adata, map_keys(options.method, options.key_added), options.key_added)
     stored = read_stored_neighbors(adata, options)
     representation, note = read_representation(adata, options, stored)
@@ -49,6 +50,12 @@ def check_adata(adata: object) -> None:
         raise InputError(f"adata is a {type(adata).__name__}; expected an AnnData")
     if adata.n_obs == 0:
         raise InputError("adata has no cells (n_obs = 0); at least one is needed")
+
+
+def check_writable(adata: ad.AnnData) -> None:
+    """Raise `InputError` for the one kind of AnnData that nothing can be written to."""
+    if adata.is_view and adata.isbacked:
+        raise InputError("adata is a view of a backed AnnData, which cannot hold results; give adata.to_memory()")
 
 
 def read_stored_neighbors(adata: ad.AnnData, options: EmbedOptions) -> StoredNeighbors | None:
@@ -81,7 +88,7 @@ def _neighbors_entry(adata: ad.AnnData, key: str, *, required: bool) -> Mapping[
         return {}
     if not required:
         return None
-    known = [name for name, value in adata.uns.items() if name == DEFAULT_NEIGHBORS or _is_neighbors(value)]
+    known = [name for name, value in adata.uns.items() if name == DEFAULT_NEIGHBORS or is_neighbors(value)]
     hint = did_you_mean(key, known)
     raise InputError(f"neighbors_key={key!r} is not in adata.uns; neighbours are stored under {listing(known)}.{hint}")
 
@@ -89,10 +96,6 @@ def _neighbors_entry(adata: ad.AnnData, key: str, *, required: bool) -> Mapping[
 def _recorded_params(entry: Mapping[str, Any]) -> dict[str, Any]:
     params = entry.get("params")
     return {name: _scalar(value) for name, value in params.items()} if isinstance(params, Mapping) else {}
-
-
-def _is_neighbors(entry: Any) -> bool:
-    return isinstance(entry, Mapping) and not {"connectivities_key", "connectivities"}.isdisjoint(entry)
 
 
 def _slot(adata: ad.AnnData, entry: Mapping[str, Any], what: str, key: str, *, required: bool = True) -> Any:
@@ -283,8 +286,8 @@ def read_labels(adata: ad.AnnData, column: str | None) -> np.ndarray | None:
     """Return an obs column as integer codes, -1 where it is missing."""
     if column is None:
         return None
-    if column not in adata.obs:
-        columns = list(adata.obs.columns)
+    columns = list(adata.obs.columns)
+    if column not in columns:
         raise InputError(
             f"labels={column!r} is not in adata.obs; it has {listing(columns)}.{did_you_mean(column, columns)}"
         )

@@ -32,7 +32,9 @@ def fixed_point(weight: float, scale: float) -> int:
 
 
 @kernel
-def uses_per_epoch(indptr: np.ndarray, weights: np.ndarray, scale: float, fixed: np.ndarray, uses: np.ndarray) -> None:
+def uses_per_epoch(
+    indptr: np.ndarray, weights: np.ndarray, scale: np.float32, fixed: np.ndarray, uses: np.ndarray
+) -> None:
     """Write how many edge uses each vertex expects in an epoch, in fixed point; none for vertices that stay."""
     for i in range(len(uses)):
         total = np.int64(0)
@@ -46,7 +48,7 @@ def uses_per_epoch(indptr: np.ndarray, weights: np.ndarray, scale: float, fixed:
 def collect_uses(
     indices: np.ndarray,
     weights: np.ndarray,
-    scale: float,
+    scale: np.float32,
     first: int,
     last: int,
     offset: int,
@@ -84,17 +86,17 @@ def lanes_epoch(
     indptr: np.ndarray,
     indices: np.ndarray,
     weights: np.ndarray,
-    scale: float,
+    scale: np.float32,
     order: np.ndarray,
     fixed: np.ndarray,
     layout: np.ndarray,
     moved: np.ndarray,
     pulls: int,
-    a: float,
-    b: float,
-    strength: float,
+    a: np.float32,
+    b: np.float32,
+    strength: np.float32,
     negatives: float,
-    rate: float,
+    rate: np.float32,
     seed: int,
     epoch: int,
     most_uses: int,

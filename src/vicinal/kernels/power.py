@@ -38,28 +38,28 @@ def number_of(bits: np.int32) -> np.float32:
 
 
 @intrinsic
-def _bits_of(typing_context, number):  # type: ignore[no-untyped-def]
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+def _bits_of(typing_context, number):
+    def generate(context, builder, signature, arguments):
         return builder.bitcast(arguments[0], ir.IntType(32))
 
     return types.int32(types.float32), generate
 
 
 @intrinsic
-def _number_of(typing_context, bits):  # type: ignore[no-untyped-def]
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+def _number_of(typing_context, bits):
+    def generate(context, builder, signature, arguments):
         return builder.bitcast(arguments[0], ir.FloatType())
 
     return types.float32(types.int32), generate
 
 
 @overload(bits_of)
-def _compiled_bits_of(number):  # type: ignore[no-untyped-def]
+def _compiled_bits_of(number):
     return lambda number: _bits_of(np.float32(number))
 
 
 @overload(number_of)
-def _compiled_number_of(bits):  # type: ignore[no-untyped-def]
+def _compiled_number_of(bits):
     return lambda bits: _number_of(np.int32(bits))
 
 

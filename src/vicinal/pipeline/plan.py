@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from vicinal.contract.errors import InputError, did_you_mean, listing
+from vicinal.contract.errors import InputError, StageError, VicinalError, did_you_mean, listing
 from vicinal.contract.options import EmbedOptions, Unset
 from vicinal.contract.source import Source
 from vicinal.contract.spec import METHOD_OF_STAGE, BackendSpec, Capabilities, Preset
@@ -126,6 +126,8 @@ def make_plan(source: Source, options: EmbedOptions, manager: Manager | None = N
     ------
     InputError
         If an argument, a stage or a parameter cannot be used as given.
+    StageError
+        If a backend cannot be built.
     """
     manager = manager or get_manager()
     check_options(options)
@@ -174,6 +176,8 @@ def plan_neighbors(source: Source, options: EmbedOptions, manager: Manager | Non
     check_options(options)
     preset = manager.preset("umap")
     picks = {"knn": _pick_knn(source, options, preset), "graph": _pick_graph(source, options, preset)}
+    if picks["graph"].name == "precomputed":
+        raise InputError("graph: the weights are computed here; give the name of a graph backend, such as 'fuzzy'")
     for pick in picks.values():
         _check_inputs(pick, source, manager)
     n_neighbors, notes = count_neighbors(source, options, preset, needed=True)
@@ -381,12 +385,19 @@ def _build_one(
         )
     spec = entry.spec
     preset = {name: value for name, value in defaults.items() if name in spec.fields}
-    params = spec.params(**{**preset, **pick.extra, **given})
+    backend_class = manager.load(entry)
+    try:
+        params = spec.params(**{**preset, **pick.extra, **given})
+        backend = backend_class(params)
+    except (VicinalError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a third party's constructor may fail in any way
+        raise StageError(pick.stage, entry.full_name, f"{type(error).__name__}: {error}") from error
     return Choice(
         stage=pick.stage,
         name=spec.name,
         distribution=entry.distribution,
-        backend=manager.load(entry)(params),
+        backend=backend,
         params=params,
         reason=pick.reason,
         capabilities=spec.capabilities,

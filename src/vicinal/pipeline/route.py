@@ -73,6 +73,7 @@ def _ambiguous(given: str, name: str, owners: Sequence[tuple[str, str]]) -> str:
 def _unknown(given: str, takers: Sequence[tuple[str, str, Sequence[str]]], arguments: Sequence[str]) -> str:
     names = [field for _, _, fields in takers for field in fields]
     meant = SYNONYMS.get(given)
-    hint = f" Did you mean {meant!r}?" if meant else did_you_mean(given, [*names, *arguments])
+    others = [name for name in (*names, *arguments) if name != given]
+    hint = f" Did you mean {meant!r}?" if meant else did_you_mean(given, others)
     taken = "; ".join(f"{stage} {backend!r}: {', '.join(fields) or 'none'}" for stage, backend, fields in takers)
     return f"unknown parameter {given!r}.{hint} The chosen backends take: {taken}"

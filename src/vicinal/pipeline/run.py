@@ -348,9 +348,9 @@ def guarded(stage: str, choice: Choice, timings: dict[str, float]) -> Iterator[N
     start = time.perf_counter()
     try:
         yield
-    except VicinalError:
+    except (VicinalError, KeyboardInterrupt):
         raise
-    except Exception as error:  # a backend may fail in any way; the user learns which one did
+    except BaseException as error:  # SystemExit, a Rust panic: a backend may fail in any way; say which one did
         raise StageError(stage, choice.full_name, f"{type(error).__name__}: {error}") from error
     timings[stage] = timings.get(stage, 0.0) + time.perf_counter() - start
 

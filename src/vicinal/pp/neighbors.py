@@ -6,8 +6,8 @@ from typing import Any
 
 from anndata import AnnData
 
-from vicinal.adata.keys import DEFAULT_NEIGHBORS
-from vicinal.adata.read import check_adata, read_representation
+from vicinal.adata.keys import DEFAULT_NEIGHBORS, check_free_for_neighbors
+from vicinal.adata.read import check_adata, check_writable, read_representation
 from vicinal.adata.write import duplicate, put_neighbors
 from vicinal.contract.options import EmbedOptions
 from vicinal.contract.source import Source
@@ -59,6 +59,8 @@ def neighbors(
         If a backend fails; ``adata`` is then unchanged.
     """
     check_adata(adata)
+    check_writable(adata)
+    check_free_for_neighbors(adata, key_added)
     options = EmbedOptions(
         n_neighbors=n_neighbors,
         use_rep=use_rep,

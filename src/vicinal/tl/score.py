@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping
 
 from anndata import AnnData
 
 from vicinal.adata.keys import keys_of_basis
-from vicinal.adata.read import check_adata, read_labels, read_layout, read_representation
+from vicinal.adata.read import check_adata, check_writable, read_labels, read_layout, read_representation
 from vicinal.adata.write import put_score
 from vicinal.contract.errors import InputError
 from vicinal.contract.options import EmbedOptions
 from vicinal.contract.seeds import child_seed
 from vicinal.kernels.parallel import available_threads
-from vicinal.pipeline.plan import plan_scores
+from vicinal.pipeline.plan import check_options, plan_scores
 from vicinal.pipeline.run import N_SCORED_CELLS, measure, score_request
 
 
@@ -61,14 +62,17 @@ def score(
         If the map, the representation or the labels are missing or cannot be used.
     """
     check_adata(adata)
-    if not isinstance(n_sample, int) or n_sample < 1:
+    check_writable(adata)
+    if not isinstance(n_sample, numbers.Integral) or isinstance(n_sample, bool) or n_sample < 1:
         raise InputError(f"n_sample={n_sample!r} is not allowed; give how many cells to score, at least 1")
     keys = keys_of_basis(adata, basis)
     layout = read_layout(adata, keys.obsm)
     made_with = _recorded(adata.uns.get(keys.uns))
-    options = EmbedOptions(
-        use_rep=use_rep or made_with.get("use_rep"), n_pcs=n_pcs or made_with.get("n_pcs"), random_state=random_state
-    )
+    if n_pcs is None and use_rep in (None, made_with.get("use_rep")):
+        n_pcs = made_with.get("n_pcs")
+    use_rep = made_with.get("use_rep") if use_rep is None else use_rep
+    options = EmbedOptions(use_rep=use_rep, n_pcs=n_pcs, random_state=random_state, n_jobs=n_jobs)
+    check_options(options)
     representation, _ = read_representation(adata, options, None)
     assert representation is not None
     codes = read_labels(adata, labels)

@@ -11,6 +11,7 @@ from vicinal.adata.keys import MapKeys, map_keys
 from vicinal.adata.read import read
 from vicinal.adata.write import write
 from vicinal.contract.data import Layout
+from vicinal.contract.errors import InputError
 from vicinal.contract.options import EmbedOptions
 from vicinal.contract.source import LossHistory
 from vicinal.models.checkpoint import load_checkpoint, save_checkpoint
@@ -90,6 +91,9 @@ class EmbedRun:
         remaining
             False to write the map as it is now.
         """
+        if self._adata.n_obs != self.plan.n_obs:
+            msg = f"adata has {self._adata.n_obs} cells now, {self.plan.n_obs} when the run was started; start it again"
+            raise InputError(msg)
         if remaining:
             self._run.step(self.n_epochs - self.epoch)
         write(self._adata, self._run.finish(), self._keys, copy=False)

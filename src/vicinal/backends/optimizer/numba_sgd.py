@@ -154,7 +154,7 @@ class SgdRun:
         from vicinal.kernels.lanes import FIXED_POINT, LANES, LARGEST_WEIGHT, uses_per_epoch
 
         n_obs = len(self._layout)
-        self._scale = LARGEST_WEIGHT / (self._weights.max(initial=0) or np.float32(1))
+        self._scale = np.float32(LARGEST_WEIGHT / (self._weights.max(initial=0) or 1))
         uses = np.zeros(n_obs, dtype=np.int64)
         uses_per_epoch(self._indptr, self._weights, self._scale, self._fixed, uses)
         order = np.lexsort((-uses, np.arange(n_obs) // CELLS_SORTED_TOGETHER))
@@ -174,7 +174,7 @@ class SgdRun:
         from vicinal.kernels.parallel import in_threads
 
         rate = _either(learning_rate, self._learning_rate) * (1 - self.epoch / self.n_epochs)
-        curve = (self._a, self._b, _either(repulsion_strength, self._repulsion_strength))
+        strength = _either(repulsion_strength, self._repulsion_strength)
         negatives = _either(negative_sample_rate, self._negative_sample_rate)
         layout = _frozen(self._layout)
 
@@ -189,7 +189,9 @@ class SgdRun:
                 layout,
                 self._moved,
                 self._pulls,
-                *map(np.float32, curve),
+                np.float32(self._a),
+                np.float32(self._b),
+                np.float32(strength),
                 negatives,
                 np.float32(rate),
                 self._seed,
