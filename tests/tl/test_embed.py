@@ -98,6 +98,29 @@ def test_threads_do_not_change_the_map(adata: ad.AnnData) -> None:
     assert np.array_equal(adata.obsm["jobs1"], adata.obsm["jobs3"])
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"n_neighbors": 10}, {"use_rep": "X_pca", "metric": "cosine"}, {"init": "X_umap"}]
+)
+def test_the_order_of_the_rows_does_not_change_the_map(adata: ad.AnnData, options: dict) -> None:
+    shuffled = adata[np.random.default_rng(5).permutation(adata.n_obs)].copy()
+    for cells in (adata, shuffled):
+        vc.tl.embed(cells, key_added="map", **options, **FEW)
+    assert np.array_equal(shuffled[adata.obs_names].obsm["map"], adata.obsm["map"])
+    assert shuffled.uns["map"]["score"] == adata.uns["map"]["score"]
+    assert np.array_equal(shuffled.uns["map"]["loss"], adata.uns["map"]["loss"])
+
+
+def test_neighbors_given_as_arrays_in_any_order_of_rows(adata: ad.AnnData) -> None:
+    from sklearn.neighbors import NearestNeighbors
+
+    maps = []
+    for cells in (adata, adata[np.random.default_rng(6).permutation(700)].copy()):
+        found = NearestNeighbors(n_neighbors=15).fit(cells.obsm["X_pca"]).kneighbors(cells.obsm["X_pca"])
+        vc.tl.embed(cells, knn=found[::-1], key_added="map", **FEW)
+        maps.append(cells[adata.obs_names].obsm["map"])
+    np.testing.assert_array_equal(*maps)
+
+
 def test_copy_leaves_the_original_alone(adata: ad.AnnData) -> None:
     before = snapshot(adata)
     made = vc.tl.embed(adata, key_added="new", copy=True, **FEW)
@@ -344,7 +367,7 @@ class TestOddButAllowed:
         adata.obsm["X_pca"][3:] = adata.obsm["X_pca"][0]
         vc.tl.embed(adata, **FEW)
         layout = adata.obsm["X_umap"]
-        assert np.isfinite(layout).all() and len(np.unique(layout, axis=0)) > 290
+        assert np.isfinite(layout).all() and (layout.std(axis=0) > 0.5).all()
 
     def test_constant_columns(self) -> None:
         adata = plain()

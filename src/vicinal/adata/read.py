@@ -36,6 +36,7 @@ def read(adata: ad.AnnData, options: EmbedOptions) -> Source:
     representation, note = read_representation(adata, options, stored)
     return Source(
         n_obs=adata.n_obs,
+        names=adata.obs_names.to_numpy(),
         representation=representation,
         stored=stored,
         arrays=read_init_arrays(adata, options.init),

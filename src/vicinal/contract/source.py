@@ -66,11 +66,14 @@ class Source:
         Extra inputs by name: ``positions``, ``paga_positions``, ``paga_groups``.
     obsm_keys
         Keys of ``obsm``, for messages.
+    names
+        Name of each cell, which fixes the order the rows are worked on in; None where that order does not matter.
     notes
         What was read from where and why, for people.
     """
 
     n_obs: int
+    names: NDArray[Any] | None = None
     representation: Representation | None = None
     stored: StoredNeighbors | None = None
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping
 from typing import Any
 
@@ -67,8 +68,16 @@ def check_scores(scores: Any) -> str:
     """Return what is wrong with scores, or an empty string."""
     if not isinstance(scores, Mapping):
         return f"returned {type(scores).__name__}, expected a mapping of names to numbers"
-    bad = [name for name, value in scores.items() if not isinstance(name, str) or not np.isfinite(value)]
-    return f"the scores {bad} are not finite numbers with a name" if bad else ""
+    bad = [name for name, value in scores.items() if not _is_storable(name) or not _is_finite(value)]
+    return f"the scores {bad} are not finite numbers with a name without '/'" if bad else ""
+
+
+def _is_storable(name: Any) -> bool:
+    return isinstance(name, str) and bool(name) and "/" not in name
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and bool(np.isfinite(value))
 
 
 def _array(name: str, value: Any, dtype: Any, ndim: int) -> str:

@@ -26,6 +26,7 @@ from .checks import check_graph, check_layout, check_neighbors, check_scores
 from .loss import LossProbe
 from .neighborhoods import sampled_neighborhoods
 from .plan import Choice, Plan
+from .rows import RowOrder
 
 LOSS_POINTS = 20
 JITTER = 1e-4
@@ -53,7 +54,8 @@ class Run:
     """
 
     def __init__(self, plan: Plan, source: Source) -> None:
-        self.plan, self.source = plan, source
+        self.plan, self._rows = plan, RowOrder(source.names)
+        self.source = self._rows.sort(source)
         self.timings: dict[str, float] = {}
         self.graph = self._graph(self._neighbors())
         self._note_isolated()
@@ -76,8 +78,8 @@ class Run:
 
     @property
     def layout(self) -> Layout:
-        """The present layout."""
-        return self.optimization.layout
+        """The present layout, a copy, rows as they are stored."""
+        return self._rows.unsort_rows(self.optimization.layout)
 
     @property
     def loss(self) -> LossHistory:
@@ -106,7 +108,7 @@ class Run:
 
     def finish(self) -> EmbedResult:
         """Check and score the present layout, and return it with its provenance."""
-        layout = np.array(self.layout, dtype=np.float32, order="C")
+        layout = np.array(self.optimization.layout, dtype=np.float32, order="C")
         self._require(check_layout(layout, self.plan.n_obs, self.plan.n_components), self.plan.stages["optimizer"])
         announce("optimizer", self.plan.stages["optimizer"], self.timings["optimizer"])
         result = self._result(layout, self._score(layout))
@@ -123,7 +125,8 @@ class Run:
         choice = self.plan.stages.get("knn")
         if choice is None:
             return None
-        return find_neighbors(choice, self.plan, self.source, self._timed)
+        found = find_neighbors(choice, self.plan, self.source, self._timed)
+        return self._rows.sort_neighbors(found) if "given_neighbors" in choice.capabilities.inputs else found
 
     def _graph(self, neighbors: Neighbors | None) -> Graph:
         return make_graph(self.plan.stages["graph"], self.plan, self.source, neighbors, self._timed)
@@ -193,7 +196,7 @@ class Run:
             "n_neighbors": plan.n_neighbors or min(FALLBACK_NEIGHBORS, plan.n_obs),
         }
         return EmbedResult(
-            layout=layout,
+            layout=self._rows.unsort_rows(layout),
             params=provenance["params"],
             loss=self.loss,
             backends=provenance["backends"],
