@@ -8,7 +8,7 @@ EDITABLE := -e .[test] $(foreach plugin,$(PLUGINS),-e $(plugin))
 STAMP := $(VENV)/.installed
 JOBS ?= 2
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow lint peers clean
 
 demo: $(STAMP)
 	$(BIN)/vicinal demo --out demo
@@ -31,5 +31,10 @@ $(STAMP): pyproject.toml constraints.txt $(PLUGINS:%=%/pyproject.toml)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(EDITABLE)
 	touch $(STAMP)
 
+# The peers that benchmarks/ compares with, in an environment of their own.
+peers:
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers/requirements.txt
+
 clean:
-	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-peers demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

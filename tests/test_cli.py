@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import anndata as ad
 import matplotlib.pyplot as plt
@@ -14,6 +15,7 @@ import pandas as pd
 import pytest
 
 import vicinal as vc
+from vicinal import cli
 from vicinal.cli import EMBED_OPTIONS, main
 from vicinal.contract.errors import InputError
 
@@ -85,6 +87,8 @@ def test_every_option_reaches_the_map(folder):
     named = [
         text for name, value in given.items() for text in (flags.get(name, f"--{name.replace('_', '-')}"), str(value))
     ]
+    kept = {"checkpoint": "run.ckpt", "checkpoint_every": "2"}
+    named += [text for name, value in kept.items() for text in (f"--{name.replace('_', '-')}", value)]
     rest = ["--init", "random", "--n-jobs", "1", "--key-added", "mine"]
     assert main(["embed", "in.h5ad", "out.h5ad", "--method", "umap", *named, *rest]) == 0
     out = ad.read_h5ad("out.h5ad")
@@ -92,7 +96,7 @@ def test_every_option_reaches_the_map(folder):
     assert {name: params[name] for name in given} == given
     assert out.obsm["mine"].shape == (60, 3)
     assert out.uns["mine"]["backends"]["init"] == "random@vicinal"
-    assert {*given, "init", "n_jobs", "key_added", "neighbors_key"} == set(EMBED_OPTIONS)
+    assert {*given, "init", "n_jobs", "key_added", "neighbors_key", *kept} == set(EMBED_OPTIONS)
 
 
 def test_stored_neighbors_are_chosen_by_key(folder):
@@ -150,6 +154,9 @@ def test_embed_saves_the_model_and_draws_the_map(folder):
         (["embed", "in.h5ad", "out.h5ad", "--param", "min_dist"], "KEY=VALUE"),
         (["embed", "in.h5ad", "out.h5ad", "--param", "copy=true"], "copy"),
         (["embed", "in.h5ad", "out.h5ad", "--spread", "2", "--param", "spread=2"], "given twice"),
+        (["embed", "in.h5ad", "out.h5ad", "--checkpoint", "absent/run"], "there is no folder"),
+        (["embed", "in.h5ad", "out.h5ad", "--checkpoint", "text.h5ad"], "Remove the file to start afresh"),
+        (["embed", "in.h5ad", "out.h5ad", "--checkpoint-every", "5"], "checkpoint=PATH"),
         (["score", "in.h5ad"], "X_umap"),
         (["score", "absent.h5ad"], "no such file"),
         (["project", "in.h5ad", "absent.zip", "out.h5ad"], "no such file"),
@@ -167,6 +174,15 @@ def test_bad_input_is_one_line_and_leaves_nothing(folder, capsys, arguments, sai
     assert main(arguments) == 2
     assert_one_line_error(capsys.readouterr(), said)
     assert listing(folder) == before
+
+
+@pytest.mark.parametrize("arguments", [["embed", "in.h5ad", "locked/out.h5ad"], ["score", "locked/in.h5ad", "--write"]])
+def test_a_folder_that_cannot_be_written_to_is_found_before_the_work(folder, capsys, monkeypatch, arguments):
+    (folder / "locked").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "locked")
+    monkeypatch.setattr(cli, "_read", lambda path: pytest.fail("read the cells first"))
+    assert main(arguments) == 2
+    assert_one_line_error(capsys.readouterr(), "cannot be written to")
 
 
 def test_a_failure_while_writing_leaves_what_was_there(folder, capsys, monkeypatch):
@@ -192,6 +208,32 @@ def test_outputs_appear_together_or_not_at_all(folder, capsys, monkeypatch):
     assert main(["embed", "in.h5ad", "out.h5ad", "--n-epochs", "2", *files]) == 2
     assert_one_line_error(capsys.readouterr(), "no ink")
     assert listing(folder) == before
+
+
+def test_a_checkpoint_is_kept_until_the_output_is_there(folder, capsys, monkeypatch):
+    kept = ["--checkpoint", "run.ckpt", "--checkpoint-every", "7"]
+    command = ["embed", "in.h5ad", "out.h5ad", "--n-epochs", "30", *kept]
+    with monkeypatch.context() as full:
+        full.setattr(ad.AnnData, "write_h5ad", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        assert main(command) == 2
+    assert set(listing(folder)) == {"in.h5ad", "run.ckpt"}
+    assert main([*command, "--min-dist", "0.1"]) == 2
+    assert "min_dist was 0.5, is 0.1" in capsys.readouterr().err
+    assert main(command) == 0
+    assert set(listing(folder)) == {"in.h5ad", "out.h5ad"}
+    expected = cells()
+    vc.tl.embed(expected, n_epochs=30)
+    np.testing.assert_array_equal(ad.read_h5ad("out.h5ad").obsm["X_umap"], expected.obsm["X_umap"])
+
+
+def test_interrupted_in_the_optimisation_says_how_to_go_on(folder, capsys, monkeypatch):
+    from vicinal.pipeline.run import Run
+
+    monkeypatch.setattr(Run, "_score", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert main(["embed", "in.h5ad", "out.h5ad", "--n-epochs", "3", "--checkpoint", "run.ckpt"]) == 130
+    said = capsys.readouterr().err
+    assert said.startswith("vicinal: interrupted at epoch 3 of 3; to go on") and said.count("\n") == 1
+    assert set(listing(folder)) == {"in.h5ad", "run.ckpt"}
 
 
 def test_interrupted_leaves_nothing_and_says_so(folder, capsys, monkeypatch):

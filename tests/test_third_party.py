@@ -84,6 +84,21 @@ class FixedScore:
         return {"answer": 42.0}
 
 
+class NoInit:
+    def __init__(self, params):
+        raise OSError("no licence")
+    def place(self, request): ...
+
+
+class SlashScore:
+    def __init__(self, params): ...
+    def measure(self, request):
+        return {"a/b": 1.0}
+
+
+UMAP = {"objective": "umap", "optimizer": "numba_sgd"}
+
+
 def spec(stage, name, target, **capabilities):
     return BackendSpec(
         api_version=1, stage=stage, name=name, target=f"toys:{target}", capabilities=Capabilities(**capabilities)
@@ -99,7 +114,10 @@ def vicinal_register(host_api):
         spec("objective", "flat", "FlatObjective", forms=("kernel",)),
         spec("optimizer", "seven", "SevenOptimizer", forms=("kernel",)),
         spec("score", "fixed", "FixedScore"),
-        Preset(api_version=1, name="toy", stages={"objective": "umap", "optimizer": "numba_sgd"}, scores=("fixed",)),
+        spec("init", "unbuilt", "NoInit"),
+        spec("score", "slash", "SlashScore"),
+        Preset(api_version=1, name="toy", stages=UMAP, scores=("fixed",)),
+        Preset(api_version=1, name="slashed", stages=UMAP, scores=("slash",)),
     ]
 '''
 
@@ -187,6 +205,21 @@ out["broken"] = {r.distribution: r.error for r in table[table.status == "broken"
     assert set(out["broken"]) == set(BROKEN)
     for name, (_, reason) in BROKEN.items():
         assert reason in out["broken"][name], (name, out["broken"][name])
+
+
+def test_backends_that_fail_are_named(site: Path) -> None:
+    code = """
+for arguments in (dict(init="unbuilt"), dict(method="slashed", n_epochs=2)):
+    try:
+        vc.tl.embed(adata, **arguments)
+    except vc.api.StageError as error:
+        out[error.backend] = str(error)
+out["written"] = "slashed" in adata.uns or "loss" in adata.uns.get("umap", {})
+"""
+    out = fresh(site, f"import vicinal.api{code}")
+    assert out["unbuilt@toys"] == "Stage 'init', backend 'unbuilt@toys': OSError: no licence"
+    assert "['a/b'] are not finite numbers with a name without '/'" in out["slash@toys"]
+    assert out["written"] is False
 
 
 def test_the_shell_says_so_too(site: Path) -> None:

@@ -8,11 +8,13 @@ from .contract.requests import GraphRequest, InitRequest, KnnRequest, OptimizeRe
 from .contract.seeds import child_seed, generator
 from .contract.spec import API_VERSION, STAGES, BackendSpec, Capabilities, NoParams, Preset
 from .contract.stages import (
+    CoefficientForm,
     GraphBuilder,
     Init,
     KernelForm,
     Knn,
     KnnIndex,
+    MetricForm,
     Objective,
     Optimization,
     Optimizer,
@@ -26,6 +28,7 @@ __all__ = [
     "STAGES",
     "BackendSpec",
     "Capabilities",
+    "CoefficientForm",
     "Graph",
     "GraphBuilder",
     "GraphRequest",
@@ -37,6 +40,7 @@ __all__ = [
     "KnnIndex",
     "KnnRequest",
     "Layout",
+    "MetricForm",
     "ModelError",
     "Neighbors",
     "NoParams",

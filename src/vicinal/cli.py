@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from .adata.keys import map_keys
 from .contract.errors import InputError, VicinalError, listing
-from .tl.embed import embed
+from .contract.options import EmbedOptions
+from .tl.embed import embed, make_map
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -41,6 +42,8 @@ EMBED_OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
     "random_state": (int, "the seed everything random is derived from"),
     "n_jobs": (int, "threads (default: all processors)"),
     "key_added": (str, "key of the map in obsm and uns (default: X_METHOD and METHOD)"),
+    "checkpoint": (Path, "keep the run in this file while it lasts; the same command goes on from it (default: none)"),
+    "checkpoint_every": (int, "epochs between two checkpoints (default: a tenth of all)"),
 }
 FLAGS = {"random_state": "--seed"}
 STORES = (".h5ad", ".zarr")
@@ -60,8 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (VicinalError, OSError) as error:
         print("vicinal: error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("vicinal: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print("vicinal:", str(interrupt) or "interrupted", file=sys.stderr)
         return 130
 
 
@@ -81,6 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_score(commands)
     _add_project(commands)
     _add_plugins(commands)
+    _add_warmup(commands)
     return parser
 
 
@@ -130,7 +134,7 @@ def _add_embed_options(parser: argparse.ArgumentParser) -> None:
         default = signature[name].default
         shown = text if default is None else f"{text} (default: {default})"
         flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
-        metavar = {int: "N", float: "X"}.get(kind, "NAME")  # type: ignore[call-overload]
+        metavar = {int: "N", float: "X", Path: "PATH"}.get(kind, "NAME")  # type: ignore[call-overload]
         parser.add_argument(flag, dest=name, type=kind, default=argparse.SUPPRESS, metavar=metavar, help=shown)
 
 
@@ -169,6 +173,18 @@ def _add_plugins(commands: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def _add_warmup(commands: Any) -> None:
+    text = "compile all kernels now, so that no later process waits for it (for container images)"
+    _command(commands, "warmup", _warmup, text, "vicinal warmup")
+
+
+def _warmup(options: argparse.Namespace) -> int:
+    from ._warmup import warmup
+
+    print(f"kernels are compiled and cached; it took {warmup():.1f} s")
+    return 0
+
+
 def _demo(options: argparse.Namespace) -> int:
     from ._demo import demo
 
@@ -178,13 +194,13 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _embed(options: argparse.Namespace) -> int:
-    from . import models, tl
+    from . import models
 
     given = _given_options(options)
     targets = [_target(options.output, STORES), _target(options.model), _target(options.plot, PICTURES)]
     adata = _read(options.input)
     _check_picture(adata, options, given)
-    tl.embed(adata, options.method, **given)
+    _, keeper = make_map(adata, EmbedOptions.collect(options.method, given))
     keys = map_keys(options.method, given.get("key_added"))
     with _replacing(targets) as (output, model, plot):
         _write(adata, output)
@@ -192,6 +208,7 @@ def _embed(options: argparse.Namespace) -> int:
             models.save(adata, model, key=keys.uns)
         if plot:
             _draw(adata, keys.obsm, options.color, plot)
+    keeper.remove()
     _print_table(_facts_of_map(adata, keys, options))
     return 0
 

@@ -214,6 +214,11 @@ class TestGiven:
         with pytest.raises(InputError, match=message):
             build_given(indices, distances, n_obs=2, k=1)
 
+    def test_rows_of_different_length(self):
+        backend = given.Backend(given.Params(indices=[[1, 1], [0]], distances=[[1.0, 2.0], [1.0]]))
+        with pytest.raises(InputError, match="rows have different lengths; fill short rows with index -1"):
+            backend.build(KnnRequest(representation=None, k=1, n_obs=2))
+
     def test_both_arrays_are_needed(self):
         backend = given.Backend(given.Params(indices=np.zeros((2, 1), int)))
         with pytest.raises(InputError, match=r"knn=\(indices, distances\)"):
@@ -341,7 +346,9 @@ class TestPynndescent:
         assert numba.get_num_threads() == n_threads
         assert len(recwarn) == 0
 
-    @pytest.mark.parametrize("metric", ["euclid", "bit_hamming"])
+    @pytest.mark.parametrize(
+        "metric", ["euclid", "bit_hamming", "mahalanobis", "seuclidean", "wasserstein", "sinkhorn"]
+    )
     def test_unknown_metric_lists_the_known(self, rows, metric):
         with pytest.raises(InputError, match=f"metric='{metric}' .*'cosine'"):
             descend(rows, 3, metric=metric)

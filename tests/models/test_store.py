@@ -225,7 +225,7 @@ def test_no_file(tmp_path):
 
 
 def test_a_folder(tmp_path):
-    refused(tmp_path, "damaged")
+    refused(tmp_path, "this is a folder")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import anndata as ad
 import numpy as np
 import pytest
 import scanpy as sc
+from scipy import sparse
 
 import vicinal as vc
 from vicinal.api import InputError
@@ -44,9 +45,30 @@ def test_key_added_and_copy(adata: ad.AnnData) -> None:
     assert vc.tl.plan(made, neighbors_key="mine").stages["graph"].name == "precomputed"
 
 
+def test_the_default_is_clipped_for_few_cells(adata: ad.AnnData) -> None:
+    few = adata[:10].copy()
+    vc.pp.neighbors(few)
+    assert few.uns["neighbors"]["params"]["n_neighbors"] == 10
+    assert (np.diff(few.obsp["distances"].indptr) == 9).all()
+
+
+def test_neighbors_may_replace_neighbors(adata: ad.AnnData) -> None:
+    for n_neighbors in (5, 8):
+        vc.pp.neighbors(adata, key_added="mine", n_neighbors=n_neighbors)
+    assert adata.uns["mine"]["params"]["n_neighbors"] == 8
+
+
 def test_bad_input_changes_nothing(adata: ad.AnnData) -> None:
     with pytest.raises(InputError, match="n_neighbors=700"):
         vc.pp.neighbors(adata, n_neighbors=700)
-    with pytest.raises(InputError, match="unknown parameter 'min_dist'"):
+    with pytest.raises(InputError, match="unknown parameter 'min_dist'") as error:
         vc.pp.neighbors(adata, min_dist=0.1)
+    assert "Did you mean 'min_dist'" not in str(error.value)
+    adata.uns["umap"] = {"params": {"a": 1.0, "b": 1.0}}
+    for key_added in ("", "a/b", 3, "umap"):
+        with pytest.raises(InputError, match=f"key_added={key_added!r}"):
+            vc.pp.neighbors(adata, key_added=key_added)
+    for graph in ("precomputed", sparse.eye(700, format="csr")):
+        with pytest.raises(InputError, match="graph: the weights are computed here"):
+            vc.pp.neighbors(adata, graph=graph)
     assert not adata.obsp and "neighbors" not in adata.uns

@@ -10,8 +10,18 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from numba import njit
 
-from vicinal.api import BackendSpec, Capabilities, Graph, InputError, KernelForm, Neighbors
+from vicinal.api import (
+    BackendSpec,
+    Capabilities,
+    CoefficientForm,
+    Graph,
+    InputError,
+    KernelForm,
+    MetricForm,
+    Neighbors,
+)
 from vicinal.testing import (
     CONFORMANCE,
     KnnConformance,
@@ -382,6 +392,75 @@ def test_unsound_objective_is_caught(failures, members, check):
 
 def test_sound_objective_passes(failures):
     assert failures("objective", SoundObjective) == set()
+
+
+@njit
+def cauchy_pull(squared, parameters):
+    return -2 / (1 + squared)
+
+
+@njit
+def cauchy_push(squared, parameters):
+    return 2 * parameters[0] / (squared + 1e-3) / (squared + 1 + 1e-3)
+
+
+@njit
+def euclidean(x, y):
+    distance = np.sqrt(((x - y) ** 2).sum())
+    return distance, (x - y) / (distance + 1e-6)
+
+
+@njit
+def uphill(squared, parameters):
+    return 2 / (1 + squared)
+
+
+@njit
+def too_strong(squared, parameters):
+    return -3 / (1 + squared)
+
+
+@njit
+def no_number(squared, parameters):
+    return np.float32(np.nan)
+
+
+@njit
+def wrong_gradient(x, y):
+    return np.sqrt(((x - y) ** 2).sum()), y - x
+
+
+def objective_in_form(form):
+    return type("WithForm", (SoundObjective,), {"form": lambda self, name: form})
+
+
+def coefficients(attraction=cauchy_pull, repulsion=cauchy_push):
+    return CoefficientForm(attraction=attraction, repulsion=repulsion, parameters=(1.0,))
+
+
+def metric(function=euclidean):
+    return MetricForm(family="umap", parameters=(1.0, 1.0, 1.0), metric=function)
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "check"),
+    [
+        ("coefficients", metric(), "test_forms_are_of_their_type"),
+        ("coefficients", coefficients(cauchy_pull.py_func), "test_functions_of_forms_are_jitted"),
+        ("coefficients", coefficients(uphill), "test_coefficients_pull_and_push"),
+        ("coefficients", coefficients(no_number), "test_coefficients_pull_and_push"),
+        ("coefficients", coefficients(too_strong), "test_coefficients_are_the_slopes_of_the_losses"),
+        ("metric", metric(euclidean.py_func), "test_functions_of_forms_are_jitted"),
+        ("metric", metric(wrong_gradient), "test_metric_is_that_of_the_losses_and_has_its_own_gradient"),
+    ],
+)
+def test_unsound_functions_of_an_objective_are_caught(failures, name, form, check):
+    assert check in failures("objective", objective_in_form(form), capabilities=Capabilities(forms=(name,)))
+
+
+@pytest.mark.parametrize(("name", "form"), [("coefficients", coefficients()), ("metric", metric())])
+def test_sound_functions_of_an_objective_pass(failures, name, form):
+    assert failures("objective", objective_in_form(form), capabilities=Capabilities(forms=(name,))) == set()
 
 
 class SoundOptimizer(Backend):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scanpy as sc
 from scipy import sparse
+from sklearn.neighbors import KNeighborsTransformer
 
 import vicinal as vc
 from vicinal.api import InputError, StageError
@@ -53,6 +54,7 @@ def test_writes_the_map_and_all_that_belongs_to_it(adata: ad.AnnData) -> None:
         "loss_epoch",
         "loss_parts",
         "backends",
+        "reasons",
         "versions",
         "timings",
         "score",
@@ -216,9 +218,42 @@ class TestWhichNeighbors:
         assert holed.uns["umap"]["backends"]["knn"] == "given@vicinal"
         np.testing.assert_allclose(holed.uns["umap"]["loss"][0], whole.uns["umap"]["loss"][0], rtol=0.2)
 
-    def test_a_scikit_learn_transformer(self, adata: ad.AnnData) -> None:
-        from sklearn.neighbors import KNeighborsTransformer
+    def test_given_arrays_say_how_many_neighbors_they_hold(self) -> None:
+        adata = plain()
+        gaps = np.linalg.norm(adata.obsm["X_pca"][:, None] - adata.obsm["X_pca"][None], axis=2)
+        with_self = (np.argsort(gaps, axis=1)[:, :8], np.sort(gaps, axis=1)[:, :8])
+        for knn in (with_self, (with_self[0][:, 1:], with_self[1][:, 1:])):
+            assert vc.tl.plan(adata, knn=knn).n_neighbors == 8
+            with pytest.raises(InputError, match="n_neighbors=9 is not allowed: the knn arrays hold 8"):
+                vc.tl.plan(adata, knn=knn, n_neighbors=9)
 
+    @pytest.mark.parametrize(
+        "params",
+        [None, [1, 2], {"n_neighbors": np.array([5, 5]), "n_pcs": "None"}, {"use_rep": np.nan}, {"n_pcs": 99}],
+    )
+    def test_whatever_else_is_recorded_is_no_obstacle(self, adata: ad.AnnData, params: object) -> None:
+        adata.uns["neighbors"] = {"params": params}
+        for n_neighbors in (None, 5, 30):
+            plan = vc.tl.plan(adata, n_neighbors=n_neighbors)
+            assert plan.representation == "X_pca" and plan.n_pcs is None
+
+    def test_a_lost_representation_is_noted_and_its_n_pcs_forgotten(self, adata: ad.AnnData) -> None:
+        adata.uns["neighbors"]["params"] = {"n_neighbors": 15, "use_rep": "X_scVI", "n_pcs": 10}
+        plan = vc.tl.plan(adata)
+        assert plan.representation == "X_pca" and plan.n_pcs is None
+        assert any("'X_scVI', which the stored neighbours were made from, is not there" in note for note in plan.notes)
+
+    @pytest.mark.parametrize(
+        ("given", "recorded"),
+        [({}, "neighbors"), ({"n_neighbors": 5}, "neighbors"), ({"use_rep": "X_pca"}, None), ({"graph": 0}, None)],
+    )
+    def test_neighbors_key_is_recorded_where_it_was_used(
+        self, adata: ad.AnnData, given: dict, recorded: str | None
+    ) -> None:
+        given = {**given, "graph": adata.obsp["connectivities"]} if "graph" in given else given
+        assert vc.tl.plan(adata, neighbors_key="neighbors", **given).neighbors_key == recorded
+
+    def test_a_scikit_learn_transformer(self, adata: ad.AnnData) -> None:
         vc.tl.embed(adata, knn=KNeighborsTransformer(n_neighbors=14), key_added="sk", **FEW)
         vc.tl.embed(adata, knn="exact", key_added="own", **FEW)
         np.testing.assert_allclose(adata.uns["sk"]["loss"][0], adata.uns["own"]["loss"][0], rtol=1e-3)
@@ -279,6 +314,10 @@ class TestBadInput:
             ({"use_rep": "X_pcaa"}, "use_rep='X_pcaa'.*Did you mean 'X_pca'"),
             ({"n_pcs": 7}, "n_pcs=7.*6 columns"),
             ({"n_pcs": 0}, "n_pcs=0.*6 columns"),
+            ({"n_pcs": True}, "n_pcs=True.*6 columns"),
+            ({"knn": []}, r"knn is a list.*a tuple \(indices, distances\)"),
+            ({"graph": np.ones((60, 60))}, "graph is a ndarray.*scipy.sparse"),
+            ({"init": [[0.0, 0.0]]}, "init is a list.*a numpy array"),
             ({"knn_recall__k": 3}, "k=3"),
             ({"metric": "euclidian"}, "euclidian"),
             ({"metric": 3}, "metric is a int"),
@@ -406,6 +445,37 @@ class TestOddButAllowed:
         vc.tl.embed(adata, **FEW)
         vc.tl.embed(adata, n_neighbors=10, knn="exact", **FEW)
 
+    @pytest.mark.parametrize("n", [1, 2, 3, 5, 15, 16])
+    @pytest.mark.parametrize("knn", ["exact", "pynndescent", "given", "transformer"])
+    @pytest.mark.parametrize("init", ["spectral", "pca", "random", "array", "obsm", "paga"])
+    def test_few_cells_by_every_backend(self, n: int, knn: str, init: str) -> None:
+        adata = plain(n)
+        adata.obsm["X_two"] = adata.obsm["X_pca"][:, :2].copy()
+        adata.obs["group"] = [str(i % 2) for i in range(n)]
+        adata.uns["paga"] = {"pos": np.array([[0.0, 0.0], [1.0, 1.0]]), "groups": "group"}
+        gaps = np.linalg.norm(adata.obsm["X_pca"][:, None] - adata.obsm["X_pca"][None], axis=2)
+        stages = {
+            "given": (np.argsort(gaps, axis=1), np.sort(gaps, axis=1)),
+            "transformer": KNeighborsTransformer(n_neighbors=max(n - 1, 1)),
+            "array": adata.obsm["X_two"],
+            "obsm": "two",
+        }
+        vc.tl.embed(adata, knn=stages.get(knn, knn), init=stages.get(init, init), **FEW)
+        assert adata.obsm["X_umap"].shape == (n, 2) and np.isfinite(adata.obsm["X_umap"]).all()
+
+    def test_numbers_of_numpy_are_recorded(self) -> None:
+        adata = plain()
+        vc.tl.embed(adata, min_dist=np.float32(0.25), negative_sample_rate=np.int64(3), n_epochs=np.int32(5))
+        params = adata.uns["umap"]["params"]
+        assert (params["min_dist"], params["negative_sample_rate"], params["n_epochs"]) == (0.25, 3, 5)
+
+    def test_a_view_of_a_backed_file_is_refused_before_the_work(self, adata: ad.AnnData, tmp_path: Path) -> None:
+        adata.write_h5ad(tmp_path / "cells.h5ad")
+        view = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")[:100]
+        for verb in (vc.tl.embed, vc.tl.start, vc.pp.neighbors, vc.tl.score):
+            with pytest.raises(InputError, match="view of a backed AnnData.*to_memory"):
+                verb(view)
+
     def test_a_view(self, adata: ad.AnnData) -> None:
         view = adata[:300]
         vc.tl.embed(view, n_neighbors=10, use_rep="X_pca", **FEW)
@@ -478,8 +548,17 @@ class TestFailingBackends:
         def place(self, request):  # type: ignore[no-untyped-def]
             raise ZeroDivisionError("by design")
 
+    class Exiting:
+        def place(self, request):  # type: ignore[no-untyped-def]
+            raise SystemExit(3)
+
     @pytest.mark.parametrize(
-        ("init", "problem"), [(NanInit(), "not finite for 60 cells"), (Raising(), "ZeroDivisionError: by design")]
+        ("init", "problem"),
+        [
+            (NanInit(), "not finite for 60 cells"),
+            (Raising(), "ZeroDivisionError: by design"),
+            (Exiting(), "SystemExit: 3"),
+        ],
     )
     def test_the_error_names_the_stage_and_nothing_is_written(self, init: object, problem: str) -> None:
         adata = plain()

@@ -67,6 +67,18 @@ class TestScore:
         assert same["knn_recall_15"] == pytest.approx(1) and same["trustworthiness"] == pytest.approx(1)
         assert shuffled["knn_recall_15"] < 0.1 and abs(shuffled["global_correlation"]) < 0.1
 
+    def test_another_representation_is_used_whole(self, adata: ad.AnnData) -> None:
+        vc.tl.embed(adata, n_pcs=40, n_epochs=10)
+        adata.obsm["X_few"] = adata.obsm["X_pca"][:, :7].copy()
+        few = vc.tl.score(adata, use_rep="X_few")
+        assert few == vc.tl.score(adata, n_pcs=7) != vc.tl.score(adata)
+
+    def test_the_scores_of_embed_are_those_of_score(self, rng: np.random.Generator) -> None:
+        adata = ad.AnnData(rng.normal(size=(1500, 5)).astype(np.float32))
+        vc.tl.embed(adata, n_epochs=20)
+        made = adata.uns["umap"]["score"]
+        assert made == {name: value for name, value in vc.tl.score(adata).items() if name in made}
+
     def test_seeded(self, adata: ad.AnnData) -> None:
         one, again = (vc.tl.score(adata, n_sample=100, random_state=3) for _ in range(2))
         assert one == again != vc.tl.score(adata, n_sample=100, random_state=4)
@@ -77,7 +89,12 @@ class TestScore:
             ({"basis": "X_tsne"}, "basis='X_tsne' is not in adata.obsm"),
             ({"labels": "bulk_label"}, "labels='bulk_label'.*Did you mean 'bulk_labels'"),
             ({"use_rep": "nope"}, "use_rep='nope'"),
+            ({"labels": ["bulk_labels"]}, "labels=.*Did you mean 'bulk_labels'"),
             ({"n_sample": 0}, "n_sample=0"),
+            ({"n_sample": True}, "n_sample=True"),
+            ({"n_jobs": 0}, "n_jobs=0"),
+            ({"n_jobs": "2"}, "n_jobs='2'"),
+            ({"random_state": None}, "random_state=None"),
         ],
     )
     def test_bad_input(self, adata: ad.AnnData, kwargs: dict, message: str) -> None:

@@ -288,6 +288,17 @@ class TestRefuses:
         with pytest.raises(InputError, match="adata is a list; expected an AnnData"):
             vc.tl.project([1], put_map(cells(50)))
 
+    def test_a_folder_as_model(self, new, tmp_path):
+        with pytest.raises(ModelError, match="this is a folder; name the file of a model"):
+            vc.tl.project(new, tmp_path)
+
+    def test_the_reference_itself_keeps_its_map(self, reference):
+        its_own = reference.copy()
+        with pytest.raises(InputError, match="own AnnData, whose map would be overwritten; give key_added="):
+            vc.tl.project(its_own, its_own)
+        vc.tl.project(its_own, its_own, key_added="again")
+        assert "model" in its_own.uns["umap"] and "again" in its_own.obsm
+
     def test_a_graph_alone(self, new, tmp_path):
         reference = put_map(cells(50), representation=None)
         with pytest.raises(ModelError, match="'umap' was made from a graph alone.* use_rep="):

@@ -62,6 +62,14 @@ def test_steps_that_cannot_be_taken(adata: ad.AnnData, n_epochs: object) -> None
     assert run.epoch == 0
 
 
+def test_cells_removed_meanwhile(adata: ad.AnnData) -> None:
+    run = vc.tl.start(adata, n_epochs=5)
+    adata._inplace_subset_obs(np.arange(300))
+    with pytest.raises(InputError, match="300 cells now, 700 when the run was started"):
+        run.finish()
+    assert run.epoch == 0 and "loss" not in adata.uns.get("umap", {})
+
+
 def test_unknown_override(adata: ad.AnnData) -> None:
     with pytest.raises(InputError, match="learning_rat.*learning_rate"):
         vc.tl.start(adata, n_epochs=20).step(2, learning_rat=1.0)

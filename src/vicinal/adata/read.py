@@ -7,6 +7,7 @@ from typing import Any
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 from vicinal.contract.data import MISSING, Graph, Neighbors
@@ -33,15 +34,18 @@ def read(adata: ad.AnnData, options: EmbedOptions) -> Source:
     check_writable(adata)
     check_free(adata, map_keys(options.method, options.key_added), options.key_added)
     stored = read_stored_neighbors(adata, options)
+    fixed = read_fixed(adata, options.fixed)
     representation, note = read_representation(adata, options, stored)
+    pinned = f"{int(fixed.sum()):,} of {adata.n_obs:,} cells are fixed" if fixed is not None else ""
     return Source(
         n_obs=adata.n_obs,
         names=adata.obs_names.to_numpy(),
         representation=representation,
         stored=stored,
         arrays=read_init_arrays(adata, options.init),
+        fixed=fixed,
         obsm_keys=tuple(adata.obsm),
-        notes=(note,) if note else (),
+        notes=tuple(text for text in (note, pinned) if text),
     )
 
 
@@ -293,6 +297,38 @@ def read_labels(adata: ad.AnnData, column: str | None) -> np.ndarray | None:
             f"labels={column!r} is not in adata.obs; it has {listing(columns)}.{did_you_mean(column, columns)}"
         )
     return adata.obs[column].astype("category").cat.codes.to_numpy().astype(np.int64)
+
+
+def read_fixed(adata: ad.AnnData, fixed: Any) -> np.ndarray | None:
+    """Return which cells must not move, from an obs column or a mask; None where nothing is said of it."""
+    if fixed is None:
+        return None
+    name, values = "fixed", fixed
+    if isinstance(fixed, str):
+        columns = list(adata.obs.columns)
+        if fixed not in columns:
+            hint = did_you_mean(fixed, columns)
+            raise InputError(f"fixed={fixed!r} is not in adata.obs; it has {listing(columns)}.{hint}")
+        name, values = f"fixed={fixed!r}", adata.obs[fixed]
+    mask = _as_mask(values, adata.obs_names)
+    if mask.dtype != bool:
+        wanted = "expected True for each cell that must not move, else False, and none missing"
+        raise InputError(f"{name} has dtype {getattr(values, 'dtype', mask.dtype)}; {wanted}")
+    if mask.shape != (adata.n_obs,):
+        raise InputError(f"{name} has shape {mask.shape}; expected {(adata.n_obs,)}, one value for each cell")
+    return mask
+
+
+def _as_mask(values: Any, obs_names: pd.Index) -> np.ndarray:
+    if isinstance(values, pd.Series):
+        if not values.index.equals(obs_names):
+            raise InputError("fixed is a Series whose index is not adata.obs_names; give it in the AnnData's order")
+        missing = bool(values.isna().any())
+        return values.to_numpy(dtype=bool if values.dtype == "boolean" and not missing else None)
+    try:
+        return np.asarray(values)
+    except ValueError:  # nested lists of different lengths
+        return np.asarray(values, dtype=object)
 
 
 def read_layout(adata: ad.AnnData, key: str) -> np.ndarray:

@@ -24,23 +24,37 @@ def write(adata: ad.AnnData, result: EmbedResult, keys: MapKeys, *, copy: bool) 
         "loss_epoch": result.loss.epochs,
         "loss_parts": dict(result.loss.parts),
         "backends": dict(result.backends),
+        "reasons": dict(result.reasons),
         "versions": dict(result.reusable["versions"]),
         "timings": storable(result.timings),
         "score": storable(result.score),
         "model": make_handle(result.reusable, keys.obsm),
     }
+    if result.snapshots is not None:
+        epochs = sorted(result.snapshots)
+        shape = (len(epochs), *result.layout.shape)
+        entry["snapshots"] = np.array([result.snapshots[e] for e in epochs], dtype=np.float32).reshape(shape)
+        entry["snapshot_epochs"] = np.array(epochs, dtype=np.int64)
     return put_map(adata, result.layout, entry, keys, copy=copy)
 
 
 def put_map(
     adata: ad.AnnData, layout: np.ndarray, entry: Mapping[str, Any], keys: MapKeys, *, copy: bool
 ) -> ad.AnnData | None:
-    """Write coordinates and their entry in one go, into the AnnData or a copy of it."""
+    """Write coordinates and their entry, both or none, into the AnnData or a copy of it."""
     target = duplicate(adata) if copy else adata
+    before = target.obsm.get(keys.obsm)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ad.ImplicitModificationWarning)  # a view becomes a copy, as users expect
-        target.obsm[keys.obsm] = layout
-        target.uns[keys.uns] = dict(entry)
+        try:
+            target.obsm[keys.obsm] = layout
+            target.uns[keys.uns] = dict(entry)
+        except BaseException:  # an interrupt between the two
+            if before is not None:
+                target.obsm[keys.obsm] = before
+            else:
+                target.obsm.pop(keys.obsm, None)
+            raise
     return target if copy else None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,7 @@ class EmbedOptions:
     neighbors_key: str | None = None
     use_rep: str | None = None
     n_pcs: int | None = None
-    metric: str = EUCLIDEAN
+    metric: str | Callable[..., float] = EUCLIDEAN
     knn: Any = "auto"
     graph: Any = "auto"
     init: Any = "auto"
@@ -35,10 +35,14 @@ class EmbedOptions:
     optimizer: Any = "auto"
     min_dist: float | None = None
     spread: float | None = None
-    n_epochs: int | None = None
+    n_epochs: int | Sequence[int] | None = None
     random_state: int = 0
     n_jobs: int | None = None
     key_added: str | None = None
+    fixed: Any = None
+    callbacks: Any = ()
+    checkpoint: Any = None
+    checkpoint_every: int | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod

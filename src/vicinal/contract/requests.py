@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,9 @@ class KnnRequest:
     k
         Neighbours wanted per row, the row itself not counted; below ``n_obs``.
     metric
-        Name of the metric.
+        Name of the metric; of a function, ``module:qualname``.
+    metric_function
+        The function where the user gave one, compiled with `numba.njit`: ``(x, y) -> distance``.
     seed
         This stage's own seed.
     n_jobs
@@ -39,6 +41,7 @@ class KnnRequest:
     metric: str = "euclidean"
     seed: int = 0
     n_jobs: int = 1
+    metric_function: Callable[..., float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +82,8 @@ class OptimizeRequest:
     ----------
     fixed
         Boolean ``(n_obs,)``: cells that must not move; None for none.
+    forms
+        Forms the objective offers.
     """
 
     graph: Graph
@@ -89,6 +94,7 @@ class OptimizeRequest:
     fixed: NDArray[np.bool_] | None = None
     seed: int = 0
     n_jobs: int = 1
+    forms: tuple[str, ...] = ("kernel",)
 
 
 @dataclass(frozen=True, kw_only=True)

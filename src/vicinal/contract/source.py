@@ -104,12 +104,20 @@ class LossHistory:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbedResult:
-    """A finished map with its provenance."""
+    """A finished map with its provenance.
+
+    Attributes
+    ----------
+    snapshots
+        Layouts by epoch, of the epochs they were asked for at; None where none were.
+    """
 
     layout: Layout
     params: Mapping[str, Any]
     loss: LossHistory
     backends: Mapping[str, str]
+    reasons: Mapping[str, str]
     timings: Mapping[str, float]
     score: Mapping[str, float]
     reusable: Mapping[str, Any]
+    snapshots: Mapping[int, Layout] | None = None

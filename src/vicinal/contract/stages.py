@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -26,7 +26,11 @@ class KnnIndex(Protocol):
 
 @runtime_checkable
 class Knn(Protocol):
-    """Finds nearest neighbours."""
+    """Finds nearest neighbours.
+
+    It may also have ``check_metric(metric, function)``, called before any work, to raise `InputError` for a metric
+    it does not have.
+    """
 
     def build(self, request: KnnRequest) -> KnnIndex:
         """Return an index over ``request.representation``."""
@@ -59,9 +63,48 @@ class KernelForm:
     parameters: tuple[float, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class CoefficientForm:
+    """An objective as the factors by which pairs attract and repel; runs in a kernel compiled once a process.
+
+    Attributes
+    ----------
+    attraction, repulsion
+        Compiled with `numba.njit`: ``(squared_distance, parameters) -> factor``. The distance is a float32 of at
+        least 1e-12, Euclidean; the parameters are a float32 array; the factor of the difference of two places is
+        the force on the first of them, so a negative one draws them together.
+    parameters
+        Handed to both functions.
+    """
+
+    attraction: Callable[..., float]
+    repulsion: Callable[..., float]
+    parameters: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricForm:
+    """A family of kernels in a distance of its own; runs in a kernel compiled once a process.
+
+    Attributes
+    ----------
+    family, parameters
+        As in `KernelForm`.
+    metric
+        Compiled with `numba.njit`: ``(x, y) -> (distance, gradient with respect to x)`` of two float32 places.
+    """
+
+    family: str
+    parameters: tuple[float, ...]
+    metric: Callable[..., Any]
+
+
 @runtime_checkable
 class Objective(Protocol):
     """What a map is optimised for.
+
+    It may also have ``squared_distances(x, y)``, the squared distances of ``(m, n_components)`` places to others,
+    ``(m,)``; without it they are Euclidean.
 
     Attributes
     ----------
@@ -72,7 +115,10 @@ class Objective(Protocol):
     negative_sample_rate: float
 
     def form(self, name: str) -> Any:
-        """Return the objective in one of the forms its capabilities list, such as a `KernelForm`."""
+        """Return the objective in one of the forms its capabilities list.
+
+        ``kernel`` is a `KernelForm`, ``coefficients`` a `CoefficientForm`, ``metric`` a `MetricForm`.
+        """
 
     def attraction(self, squared_distance: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return the loss of an edge at each squared distance in the map."""
@@ -86,7 +132,7 @@ class Objective(Protocol):
 
 @runtime_checkable
 class Optimization(Protocol):
-    """One optimisation under way.
+    """One optimisation under way; after a `KeyboardInterrupt`, epoch, layout and state are those of one moment.
 
     Attributes
     ----------

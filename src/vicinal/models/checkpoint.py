@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
+import logging
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from vicinal.contract.errors import ModelError
+from vicinal.contract.errors import InputError, ModelError
 from vicinal.pipeline.run import Run
 
 from . import store
-from .manifest import Manifest
+from .manifest import Manifest, plain
 from .store import CHECKPOINT, Model
 
 STATE_PREFIX = "state_"
+SNAPSHOT_PREFIX = "snapshot_"
+
+logger = logging.getLogger("vicinal")
 
 
 def save_checkpoint(path: str | os.PathLike[str], run: Run) -> None:
-    """Write what a run needs to go on: its optimiser's state, its loss so far, and what it belongs to."""
+    """Write what a run needs to go on: its optimiser's state, what it has recorded, and what it belongs to."""
     arrays = {f"{STATE_PREFIX}{name}": np.asarray(value) for name, value in run.optimization.state().items()}
+    arrays |= {f"{SNAPSHOT_PREFIX}{epoch}": layout for epoch, layout in run.snapshots.items()}
     record = run.provenance()
     manifest = Manifest(
         kind=CHECKPOINT,
@@ -30,7 +36,7 @@ def save_checkpoint(path: str | os.PathLike[str], run: Run) -> None:
         representation=None,
         placement={"rule": "none", "n_neighbors": 1},
         arrays=store.describe(arrays),
-        extra={"epoch": run.epoch, "belongs_to": belongs_to(run), "losses": run.losses},
+        extra={"belongs_to": run.identity, "history": run.history()},
     )
     store.save(Model(manifest, arrays), path)
 
@@ -43,20 +49,70 @@ def load_checkpoint(path: str | os.PathLike[str], run: Run) -> None:
     ModelError
         If the file is damaged, is no checkpoint, or belongs to other data or other arguments.
     """
-    saved = store.load(path)
+    take_up(read_checkpoint(path), path, run)
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> Model:
+    """Read a checkpoint, checking every part of it before it is used.
+
+    Raises
+    ------
+    ModelError
+        If the file is damaged, or is no checkpoint.
+    """
+    try:
+        saved = store.load(path)
+    except ModelError as error:
+        raise ModelError(f"checkpoint: {error}. Remove the file to start afresh, or name another") from error
     if saved.manifest.kind != CHECKPOINT:
         raise ModelError(f"{os.fspath(path)!r} is a model, not a checkpoint; load it with vc.models.load")
-    if saved.manifest.extra["belongs_to"] != belongs_to(run):
-        msg = f"checkpoint {os.fspath(path)!r} belongs to other data or arguments; start the run as it was started then"
+    return saved
+
+
+def take_up(saved: Model, path: str | os.PathLike[str], run: Run) -> None:
+    """Bring a fresh run to where a checkpoint that was read is.
+
+    Raises
+    ------
+    ModelError
+        If it belongs to other data or other arguments, or states what cannot be.
+    """
+    try:
+        belongs_to = dict(saved.manifest.extra["belongs_to"])
+        _check_owner(belongs_to, saved.manifest.params, path, run)
+        run.restore(saved.manifest.extra["history"], _of(saved, STATE_PREFIX), _snapshots(saved))
+    except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
+        if isinstance(error, ModelError):
+            raise
+        problem = f"checkpoint {os.fspath(path)!r} states what cannot be ({type(error).__name__}: {error})"
+        raise ModelError(f"{problem}. Remove the file to start afresh, or name another") from error
+
+
+def _check_owner(belongs_to: Mapping[str, str], params: Mapping[str, Any], path: Any, run: Run) -> None:
+    same_graph = belongs_to["graph"] == run.identity["graph"]
+    if belongs_to["arguments"] != run.identity["arguments"] or (not same_graph and run.repeats):
+        differing = _differing(params, run.provenance()["params"])
+        msg = (
+            f"checkpoint {os.fspath(path)!r} belongs to other data or arguments{differing};"
+            " start the run as it was started then, remove the file to start afresh, or name another"
+        )
         raise ModelError(msg)
-    state = {name.removeprefix(STATE_PREFIX): array for name, array in saved.arrays.items()}
-    run.restore(state, saved.manifest.extra["epoch"], saved.manifest.extra["losses"])
+    if not same_graph:
+        logger.warning(
+            "The neighbours are not quite those of the checkpoint: their backend gives others each time. The map will"
+            " be as good, but not the same to the bit as one without interruption"
+        )
 
 
-def belongs_to(run: Run) -> str:
-    """Return a SHA-256 of the graph, the parameters and the plan of a run."""
-    graph = run.graph
-    digest = hashlib.sha256(repr(sorted(run.provenance()["params"].items())).encode())
-    for array in (graph.indptr.astype(np.int64), graph.indices, graph.weights):
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+def _differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    now = plain(now)
+    names = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
+    return f" ({', '.join(f'{n} was {then.get(n)!r}, is {now.get(n)!r}' for n in names)})" if names else ""
+
+
+def _of(saved: Model, prefix: str) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): array for name, array in saved.arrays.items() if name.startswith(prefix)}
+
+
+def _snapshots(saved: Model) -> dict[int, np.ndarray]:
+    return {int(epoch): layout for epoch, layout in _of(saved, SNAPSHOT_PREFIX).items()}

@@ -67,6 +67,13 @@ def nearest_landmarks(model: Model, rows: NDArray[np.float32], n_jobs: int) -> N
         raise ModelError(msg)
     assert model.manifest.representation is not None
     k, metric = min(placement["n_neighbors"], len(reference)), model.manifest.representation["metric"]
+    output_metric = model.manifest.params.get("output_metric", "euclidean")
+    if output_metric != "euclidean":
+        msg = f"the map was made with output_metric={output_metric!r}, and only Euclidean places can be averaged"
+        raise ModelError(f"new cells cannot be placed in this map: {msg}")
+    if ":" in metric:
+        msg = f"the map was made with the metric {metric!r}, a function, which cannot be restored"
+        raise ModelError(f"new cells cannot be placed in this map: {msg}; make it with a metric given by name")
     request = KnnRequest(representation=reference, k=k, n_obs=len(reference), metric=metric, n_jobs=n_jobs)
     try:
         return _exact().build(request).query(rows, k)

@@ -193,7 +193,7 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
         raise ModelError(f"path={str(path)!r} is a folder; name a file")
     # Described and checked again: the owner of a model's arrays may have changed them.
     model = Model(dataclasses.replace(model.manifest, arrays=describe(model.arrays)), model.arrays)
-    temporary = target.with_name(f".vicinal-{secrets.token_hex(8)}.tmp")
+    temporary = target.with_name(f"{_beginning(target)}{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:
             _write(model, file)
@@ -202,6 +202,17 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(path: str | os.PathLike[str]) -> None:
+    """Remove what a process that was killed while it wrote this file has left beside it."""
+    target = Path(os.path.realpath(path))
+    for left in target.parent.glob(f"{_beginning(target)}*.tmp"):
+        left.unlink(missing_ok=True)
+
+
+def _beginning(target: Path) -> str:
+    return f".vicinal-{hashlib.sha256(target.name.encode()).hexdigest()[:16]}-"
 
 
 def _write(model: Model, file: IO[bytes]) -> None:
@@ -267,6 +278,8 @@ def _open(path: str | os.PathLike[str]) -> zipfile.ZipFile:
         return zipfile.ZipFile(path)
     except FileNotFoundError as error:
         raise ModelError("there is no such file") from error
+    except IsADirectoryError as error:
+        raise ModelError("this is a folder; name the file of a model") from error
     except _UNREADABLE as error:
         if isinstance(error, ModelError):
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Mapping
 from typing import Any
@@ -77,7 +78,7 @@ def _is_storable(name: Any) -> bool:
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and bool(np.isfinite(value))
+    return isinstance(value, numbers.Real) and math.isfinite(value)
 
 
 def _array(name: str, value: Any, dtype: Any, ndim: int) -> str:

@@ -57,6 +57,7 @@ class LossProbe:
 
     def __init__(self, graph: Graph, objective: Objective, *, seed: int, n_pairs: int = 20_000) -> None:
         self._objective = objective
+        self._squared_distances = getattr(objective, "squared_distances", _squared_euclidean)
         factor = objective.negative_sample_rate / max(graph.n_obs, 1) * (1.0 if graph.directed else 0.5)
         if graph.n_obs <= EXACT_UP_TO or not graph.weights.any():
             self._edges, self._others = _all_pairs(graph, factor)
@@ -66,14 +67,17 @@ class LossProbe:
     def evaluate(self, layout: Layout) -> dict[str, float]:
         """Return ``attraction`` and ``repulsion``, whose sum is the loss; both are 0 for a graph without edges."""
         return {
-            "attraction": _weighted_sum(self._edges, self._objective.attraction, layout),
-            "repulsion": _weighted_sum(self._others, self._objective.repulsion, layout),
+            "attraction": self._weighted_sum(self._edges, self._objective.attraction, layout),
+            "repulsion": self._weighted_sum(self._others, self._objective.repulsion, layout),
         }
 
+    def _weighted_sum(self, pairs: Pairs, loss: Callable[[NDArray], NDArray], layout: Layout) -> float:
+        squared = self._squared_distances(layout[pairs.heads], layout[pairs.tails])
+        return float(np.sum(pairs.shares * loss(squared)))
 
-def _weighted_sum(pairs: Pairs, loss: Callable[[NDArray], NDArray], layout: Layout) -> float:
-    difference = layout[pairs.heads].astype(np.float64) - layout[pairs.tails]
-    return float(np.sum(pairs.shares * loss(np.square(difference).sum(axis=1))))
+
+def _squared_euclidean(x: Layout, y: Layout) -> NDArray[np.float64]:
+    return np.square(x.astype(np.float64) - y).sum(axis=1)
 
 
 def _all_pairs(graph: Graph, factor: float) -> tuple[Pairs, Pairs]:

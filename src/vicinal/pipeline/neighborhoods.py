@@ -27,7 +27,7 @@ def sampled_neighborhoods(
         ``(n_obs, n_features)`` and ``(n_obs, n_components)``.
     metric
         ``cosine`` compares directions in the representation; with any other it is compared by Euclidean distance.
-        The map is always compared by Euclidean distance.
+        The map is always compared by Euclidean distance; see `comparable`.
     n_sample
         Cells to draw without replacement; all when there are not more.
     k
@@ -53,6 +53,19 @@ def sampled_neighborhoods(
         reference, representation[sample], in_layout, k, own=sample, n_jobs=n_jobs
     )
     return sample, in_representation, in_layout, ranks
+
+
+def comparable(layout: Layout, output_metric: object) -> Layout:
+    """Return a map in coordinates whose Euclidean distances rank as the map's own, where such are known.
+
+    Points of a sphere become their places in space; maps made with a function stay as they are.
+    """
+    if output_metric != "haversine" or layout.shape[1] != 2:
+        return layout
+    polar, longitude = layout.astype(np.float64).T
+    across = np.sin(polar)
+    space = np.column_stack([across * np.cos(longitude), across * np.sin(longitude), np.cos(polar)])
+    return space.astype(np.float32)
 
 
 def _sample(n_obs: int, n_sample: int, seed: int) -> NDArray[np.intp]:

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from vicinal.contract.errors import InputError, StageError, VicinalError, did_you_mean, listing
+from vicinal.contract.functions import function_name, recordable, require_jitted
 from vicinal.contract.options import EmbedOptions, Unset
 from vicinal.contract.source import Source
 from vicinal.contract.spec import METHOD_OF_STAGE, BackendSpec, Capabilities, Preset
@@ -20,6 +21,7 @@ from vicinal.kernels.parallel import available_threads
 from vicinal.plugin.manager import Manager, get_manager
 
 from . import policy
+from .course import Course, last_epoch, plan_course
 from .route import route
 
 MAX_COMPONENTS = 10
@@ -44,6 +46,8 @@ class Choice:
         Its parameters.
     reason
         Why it was chosen.
+    is_object
+        Whether the user gave the backend itself, which may know the cells in the order they are stored in.
     """
 
     stage: str
@@ -53,6 +57,7 @@ class Choice:
     params: Any
     reason: str
     capabilities: Capabilities = field(default_factory=Capabilities)
+    is_object: bool = False
 
     @property
     def full_name(self) -> str:
@@ -72,8 +77,12 @@ class Plan:
         The scores taken at the end.
     n_neighbors
         Neighbours of a cell, itself counted; None where no neighbours are looked up.
+    metric, metric_function
+        Name of the metric, ``module:qualname`` for a function, and the function itself.
     notes
         What was read from where, and what was adjusted.
+    course
+        What is done along the optimisation besides it.
     """
 
     method: str
@@ -89,6 +98,8 @@ class Plan:
     n_pcs: int | None
     neighbors_key: str | None
     notes: tuple[str, ...]
+    metric_function: Callable[..., float] | None = None
+    course: Course = field(default_factory=Course)
 
     def __str__(self) -> str:
         size = f"{self.n_obs:,} cells to {self.n_components} dimensions"
@@ -106,7 +117,7 @@ class Plan:
             "n_obs": self.n_obs,
             "n_components": self.n_components,
             "n_neighbors": self.n_neighbors,
-            "metric": str(self.metric),
+            "metric": self.metric,
             "random_state": self.random_state,
             "n_jobs": self.n_jobs,
             "representation": self.representation,
@@ -131,6 +142,7 @@ def make_plan(source: Source, options: EmbedOptions, manager: Manager | None = N
     """
     manager = manager or get_manager()
     check_options(options)
+    course = plan_course(options)
     options = with_stored_metric(source, options)
     preset = manager.preset(options.method)
     picks = pick_stages(source, options, preset, manager)
@@ -140,12 +152,14 @@ def make_plan(source: Source, options: EmbedOptions, manager: Manager | None = N
     stages = {c.stage: c for c in chosen if c.stage != "score"}
     _check_forms(stages)
     _check_components(stages, options.n_components)
+    _check_metric(stages.get("knn"), options)
     return Plan(
         method=options.method,
         n_obs=source.n_obs,
         n_components=int(options.n_components),
         n_neighbors=n_neighbors,
-        metric=str(options.metric),
+        metric=metric_name(options.metric),
+        metric_function=metric_function(options.metric),
         random_state=int(options.random_state),
         n_jobs=options.n_jobs or available_threads(),
         stages=stages,
@@ -153,7 +167,8 @@ def make_plan(source: Source, options: EmbedOptions, manager: Manager | None = N
         representation=source.representation.name if source.representation else None,
         n_pcs=source.representation.n_pcs if source.representation else None,
         neighbors_key=_key_of_used(source, options, picks),
-        notes=(*source.notes, *notes),
+        notes=(*source.notes, *notes, *course.notes),
+        course=course,
     )
 
 
@@ -182,12 +197,14 @@ def plan_neighbors(source: Source, options: EmbedOptions, manager: Manager | Non
         _check_inputs(pick, source, manager)
     n_neighbors, notes = count_neighbors(source, options, preset, needed=True)
     chosen = build(picks, [], options.params, preset.defaults, manager)
+    _check_metric(chosen[0], options)
     return Plan(
         method="neighbors",
         n_obs=source.n_obs,
         n_components=0,
         n_neighbors=n_neighbors,
-        metric=str(options.metric),
+        metric=metric_name(options.metric),
+        metric_function=metric_function(options.metric),
         random_state=int(options.random_state),
         n_jobs=options.n_jobs or available_threads(),
         stages={c.stage: c for c in chosen},
@@ -344,7 +361,7 @@ def _pick_scores(source: Source, preset: Preset, manager: Manager) -> list[Pick]
 
 
 def _params_of(source: Source, options: EmbedOptions) -> dict[str, Any]:
-    named = {"min_dist": options.min_dist, "spread": options.spread, "n_epochs": options.n_epochs}
+    named = {"min_dist": options.min_dist, "spread": options.spread, "n_epochs": last_epoch(options.n_epochs)}
     return {**{name: value for name, value in named.items() if value is not None}, **options.params}
 
 
@@ -372,7 +389,7 @@ def _build_one(
     pick: Pick, entry: Any, given: Mapping[str, Any], defaults: Mapping[str, Any], manager: Manager
 ) -> Choice:
     if pick.instance is not None:
-        capabilities = getattr(pick.instance, "capabilities", Capabilities(forms=("kernel",)))
+        capabilities = _capabilities_of(pick.instance, Capabilities(forms=("kernel",)))
         params = getattr(pick.instance, "params", None)
         return Choice(
             stage=pick.stage,
@@ -382,6 +399,7 @@ def _build_one(
             params=params,
             reason=pick.reason,
             capabilities=capabilities,
+            is_object=True,
         )
     spec = entry.spec
     preset = {name: value for name, value in defaults.items() if name in spec.fields}
@@ -400,8 +418,14 @@ def _build_one(
         backend=backend,
         params=params,
         reason=pick.reason,
-        capabilities=spec.capabilities,
+        capabilities=_capabilities_of(backend, spec.capabilities),
     )
+
+
+def _capabilities_of(backend: Any, default: Capabilities) -> Capabilities:
+    """Return what a backend says of itself, with the parameters it has, else of all of its kind."""
+    own = getattr(backend, "capabilities", None)
+    return own if isinstance(own, Capabilities) else default
 
 
 def count_neighbors(
@@ -409,6 +433,7 @@ def count_neighbors(
 ) -> tuple[int | None, list[str]]:
     """Return the number of neighbours, the cell itself counted, and a note where it was clipped."""
     asked, n_obs = options.n_neighbors, source.n_obs
+    held = _neighbors_held(options.knn, n_obs)
     if asked is not None and (not _is_integer(asked) or asked < 2):
         raise InputError(
             f"n_neighbors={asked!r} is not allowed; give an integer from 2, the cell itself counted, to below {n_obs}"
@@ -416,17 +441,34 @@ def count_neighbors(
     if asked is not None and asked >= n_obs:
         msg = f"n_neighbors={asked} is not allowed for {n_obs} cells; give less than {n_obs}, or leave it out"
         raise InputError(msg)
+    if asked is not None and held is not None and asked > held:
+        msg = f"n_neighbors={asked} is not allowed: the knn arrays hold {held} neighbours, the cell itself counted"
+        raise InputError(msg)
     if not needed:
         return (source.stored.n_neighbors if source.stored else None), []
     if asked is not None:
         return int(asked), []
-    if isinstance(options.knn, tuple):
-        return min(np.shape(options.knn[0])[-1] + 1, n_obs) if np.ndim(options.knn[0]) == 2 else preset.n_neighbors, []
+    if held is not None:
+        return held, []
     if preset.n_neighbors > n_obs:
         note = f"n_neighbors clipped from {preset.n_neighbors} to {n_obs}: there are {n_obs} cells"
         logger.info(note)
         return n_obs, [note]
     return preset.n_neighbors, []
+
+
+def _neighbors_held(knn: Any, n_obs: int) -> int | None:
+    """Return how many neighbours given arrays hold, the cell itself counted; None where there are no such arrays."""
+    if not isinstance(knn, tuple):
+        return None
+    try:
+        indices = np.asarray(knn[0])
+    except ValueError:  # rows of different lengths: the backend says so
+        return None
+    if indices.ndim != 2 or len(indices) != n_obs or indices.dtype.kind not in "iuf":
+        return None
+    has_own = (indices == np.arange(n_obs)[:, None]).any()
+    return min(indices.shape[1] + (not has_own), n_obs)
 
 
 def with_stored_metric(source: Source, options: EmbedOptions) -> EmbedOptions:
@@ -454,8 +496,11 @@ def check_options(options: EmbedOptions) -> None:
         raise InputError(
             f"n_jobs={options.n_jobs!r} is not allowed; give a positive integer, or None for all processors"
         )
-    if not isinstance(options.metric, str):
-        raise InputError(f"metric is a {type(options.metric).__name__}; give a metric's name, such as 'euclidean'")
+    if callable(options.metric):
+        require_jitted("metric", options.metric, "(x, y) -> distance")
+    elif not isinstance(options.metric, str):
+        msg = f"metric is a {type(options.metric).__name__}; give a metric's name, such as 'euclidean', or a function"
+        raise InputError(msg)
 
 
 def _is_integer(value: Any) -> bool:
@@ -474,17 +519,52 @@ def _check_forms(stages: Mapping[str, Choice]) -> None:
 
 
 def _check_components(stages: Mapping[str, Choice], n_components: int) -> None:
-    for stage in ("init", "optimizer"):
-        low, high = stages[stage].capabilities.n_components
+    for stage in ("init", "objective", "optimizer"):
+        choice = stages[stage]
+        low, high = choice.capabilities.n_components
         if not low <= n_components <= high:
-            backend = f"{stage}={stages[stage].name!r}"
-            raise InputError(f"n_components={n_components} is not allowed with {backend}; it can do {low} to {high}")
+            can = f"{low} to {high}" if low < high else f"only {low}"
+            backend = " and ".join([f"{stage}={choice.name!r}", *_differing(choice.params)])
+            raise InputError(f"n_components={n_components} is not allowed with {backend}; it can do {can}")
+
+
+def _differing(params: Any) -> list[str]:
+    """Return the choices among parameters, numbers left out, that differ from their defaults."""
+    if not dataclasses.is_dataclass(params):
+        return []
+    chosen = ((f.name, getattr(params, f.name), f.default) for f in dataclasses.fields(params))
+    return [f"{name}={value!r}" for name, value, default in chosen if isinstance(value, str) and value != default]
+
+
+def _check_metric(knn: Choice | None, options: EmbedOptions) -> None:
+    """Raise where neighbours are to be found by a metric that the backend does not have."""
+    if knn is None or "representation" not in knn.capabilities.inputs:
+        return
+    metric, known = metric_name(options.metric), knn.capabilities.metrics
+    if known is not None and metric not in known:
+        msg = f"metric={metric!r} is unknown to knn={knn.name!r}; allowed are {listing(known)}"
+        raise InputError(f"{msg}.{did_you_mean(metric, known)}")
+    if callable(getattr(knn.backend, "check_metric", None)):
+        if isinstance(options.metric, Unset) and ":" in metric:
+            msg = f"the stored neighbours were found with the function {metric!r}, which is not stored; give metric="
+            raise InputError(msg)
+        knn.backend.check_metric(metric, metric_function(options.metric))
+
+
+def metric_name(metric: str | Callable[..., float]) -> str:
+    """Return a metric's name, of a function ``module:qualname``."""
+    return str(metric) if isinstance(metric, str) else function_name(metric)
+
+
+def metric_function(metric: str | Callable[..., float]) -> Callable[..., float] | None:
+    """Return the function where a metric is one."""
+    return None if isinstance(metric, str) else metric
 
 
 def _plain(params: Any) -> dict[str, Any]:
     if not dataclasses.is_dataclass(params) or isinstance(params, type):
         return {}
-    values = {f.name: getattr(params, f.name) for f in dataclasses.fields(params)}
+    values = {f.name: recordable(getattr(params, f.name)) for f in dataclasses.fields(params)}
     return {name: value for name, value in values.items() if isinstance(value, bool | int | float | str | tuple)}
 
 

@@ -8,7 +8,8 @@ from vicinal.contract.source import Source
 EXACT_UP_TO = 100_000
 """Cells up to which exact neighbours are found sooner than pynndescent has compiled."""
 
-EXACT_METRICS = ("euclidean", "cosine", "manhattan")
+PAIRWISE_UP_TO = 10_000
+"""Cells up to which all pairs are compared by scikit-learn where exact has no kernel of its own."""
 
 SPECTRAL_UP_TO = 200_000
 """Cells up to which the eigenvectors of the graph are worth their time."""
@@ -16,12 +17,18 @@ SPECTRAL_UP_TO = 200_000
 
 def auto_knn(source: Source, options: EmbedOptions) -> tuple[str, str]:
     """Choose how neighbours are found."""
+    from vicinal.backends.knn.exact import OWN, SYNONYMS, is_known
+
     if source.stored is not None and source.stored.neighbors is not None:
         wanted = options.n_neighbors or 0
         if wanted - 1 <= source.stored.neighbors.k:
             return "given", f"the {wanted} nearest of the neighbours stored under {source.stored.key!r}"
-    if options.metric in EXACT_METRICS and source.n_obs <= EXACT_UP_TO:
+    if callable(options.metric):
+        return "pynndescent", "the metric is a function"
+    if options.metric in (*OWN, *SYNONYMS) and source.n_obs <= EXACT_UP_TO:
         return "exact", f"{source.n_obs:,} cells are at most {EXACT_UP_TO:,}"
+    if source.n_obs <= PAIRWISE_UP_TO and is_known(options.metric):
+        return "exact", f"{source.n_obs:,} cells are at most {PAIRWISE_UP_TO:,}, with metric {str(options.metric)!r}"
     return "pynndescent", f"{source.n_obs:,} cells with metric {str(options.metric)!r}"
 
 

@@ -7,8 +7,9 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from importlib import metadata
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from vicinal.contract.data import Graph, Layout, Neighbors
 from vicinal.contract.errors import InputError, StageError, VicinalError
+from vicinal.contract.functions import recordable
 from vicinal.contract.requests import GraphRequest, InitRequest, KnnRequest, OptimizeRequest, ScoreRequest
 from vicinal.contract.seeds import child_seed, generator
 from vicinal.contract.source import EmbedResult, LossHistory, Source
@@ -23,8 +25,9 @@ from vicinal.contract.stages import Optimization
 from vicinal.plugin.manager import get_manager
 
 from .checks import check_graph, check_layout, check_neighbors, check_scores
+from .identity import identify, identify_graph
 from .loss import LossProbe
-from .neighborhoods import sampled_neighborhoods
+from .neighborhoods import comparable, sampled_neighborhoods
 from .plan import Choice, Plan
 from .rows import RowOrder
 
@@ -37,33 +40,40 @@ FALLBACK_NEIGHBORS = 15
 logger = logging.getLogger("vicinal")
 
 
-def run(plan: Plan, source: Source) -> EmbedResult:
-    """Run every stage of a plan and return the finished map."""
-    under_way = Run(plan, source)
-    under_way.step(under_way.n_epochs)
-    return under_way.finish()
-
-
 class Run:
     """A map under way: everything before the optimisation is done, the epochs are taken by `step`.
+
+    Parameters
+    ----------
+    keep
+        Called with the run at each epoch that the plan has a checkpoint at.
 
     Attributes
     ----------
     timings
         Seconds by stage so far.
+    stopped_by
+        Name of the callback that ended it.
     """
 
-    def __init__(self, plan: Plan, source: Source) -> None:
-        self.plan, self._rows = plan, RowOrder(source.names)
+    def __init__(self, plan: Plan, source: Source, *, keep: Callable[[Run], object] | None = None) -> None:
+        # An object of the user's may know the cells in the order they are stored in.
+        by_name = not any(plan.stages[stage].is_object for stage in plan.stages)
+        self.plan, self._rows = plan, RowOrder(source.names if by_name else None)
         self.source = self._rows.sort(source)
         self.timings: dict[str, float] = {}
+        logger.info("%s", plan)
         self.graph = self._graph(self._neighbors())
         self._note_isolated()
         self.optimization = self._start(self._first_layout())
         self._probe = LossProbe(self.graph, self._objective, seed=self._seed("loss"))
         points = np.linspace(0, self.n_epochs, min(LOSS_POINTS, self.n_epochs) + 1)
-        self._loss_epochs = np.unique(np.round(points).astype(np.int64))
+        self._loss_epochs = {int(epoch) for epoch in np.round(points)}
         self._losses: dict[int, dict[str, float]] = {}
+        self._snapshots: dict[int, Layout] = {}
+        self._keep, self._kept = keep, 0
+        self._called_back = -1
+        self.stopped_by: str | None = None
         self._record_loss()
 
     @property
@@ -91,25 +101,63 @@ class Run:
         )
 
     def step(self, n_epochs: int, **overrides: Any) -> None:
-        """Take some epochs, stopping on the way where the loss is recorded."""
+        """Take some epochs, pausing where something is recorded, kept or reported; a callback may end it sooner."""
         last = self.epoch + n_epochs
         if last > self.n_epochs:
             msg = f"n_epochs={n_epochs} is not allowed: {self.n_epochs - self.epoch} of {self.n_epochs} epochs are left"
             raise InputError(msg)
-        stops = [int(e) for e in self._loss_epochs if self.epoch < e < last]
         choice = self.plan.stages["optimizer"]
+        self.stopped_by = None
+        self._pause()  # what is due at the first epoch, or was not done where the run was interrupted
         with _progress(n_epochs, choice.name) as bar:
-            for stop in [*stops, last]:
+            for stop in self._stops(last):
                 taken = stop - self.epoch
                 with guarded("optimizer", choice, self.timings):
                     self.optimization.step(taken, **overrides)
                 bar.update(taken)
-                self._record_loss()
+                self._pause(last=stop == last)
+                if self.stopped_by:
+                    break
+
+    def complete(self) -> None:
+        """Take the epochs that are left, unless a callback has ended the run."""
+        if self.stopped_by is None:
+            self.step(self.n_epochs - self.epoch)
+
+    def _stops(self, last: int) -> list[int]:
+        due = {*self._loss_epochs, *self.plan.course.snapshots, *self.plan.course.checkpoints(self.n_epochs)}
+        within = sorted(epoch for epoch in due if self.epoch < epoch < last)
+        return [] if self.stopped_by else [*within, last]
+
+    def _pause(self, *, last: bool = False) -> None:
+        """Do what is due at the present epoch and has not been done."""
+        epoch, course = self.epoch, self.plan.course
+        if (last or epoch in self._loss_epochs) and epoch not in self._losses:
+            self._record_loss()
+        if epoch in course.snapshots and epoch not in self._snapshots:
+            self._snapshots[epoch] = self.optimization.layout.copy()
+        if epoch in self._losses and epoch > self._called_back:
+            self._call_back()
+        if self._keep is not None and epoch in course.checkpoints(self.n_epochs) and epoch > self._kept:
+            start = time.perf_counter()
+            self._keep(self)
+            self._kept = epoch
+            self.timings["checkpoint"] = self.timings.get("checkpoint", 0.0) + time.perf_counter() - start
+
+    def _call_back(self) -> None:
+        epoch, loss = self.epoch, sum(self._losses[self.epoch].values())
+        for callback in self.plan.course.callbacks:
+            answer = callback(epoch, self.layout, loss)
+            if isinstance(answer, bool | np.bool_) and answer:
+                self.stopped_by = getattr(callback, "__name__", type(callback).__name__)
+                logger.info("%s ended the optimisation at epoch %d of %d", self.stopped_by, epoch, self.n_epochs)
+        self._called_back = epoch
 
     def finish(self) -> EmbedResult:
         """Check and score the present layout, and return it with its provenance."""
         layout = np.array(self.optimization.layout, dtype=np.float32, order="C")
         self._require(check_layout(layout, self.plan.n_obs, self.plan.n_components), self.plan.stages["optimizer"])
+        self._require(self._check_fixed(layout), self.plan.stages["optimizer"])
         announce("optimizer", self.plan.stages["optimizer"], self.timings["optimizer"])
         result = self._result(layout, self._score(layout))
         summary = {
@@ -120,6 +168,10 @@ class Run:
         }
         get_manager().notify("vicinal_embed_finished", summary)
         return result
+
+    def _check_fixed(self, layout: Layout) -> str:
+        moved = 0 if self._pinned is None else int((layout[self.source.fixed] != self._pinned).any(axis=1).sum())
+        return f"{moved} cells that are fixed were moved" if moved else ""
 
     def _neighbors(self) -> Neighbors | None:
         choice = self.plan.stages.get("knn")
@@ -152,6 +204,7 @@ class Run:
 
     def _start(self, layout: Layout) -> Optimization:
         choice = self.plan.stages["optimizer"]
+        self._pinned = None if self.source.fixed is None else layout[self.source.fixed]
         request = OptimizeRequest(
             graph=self.graph,
             layout=layout,
@@ -161,6 +214,7 @@ class Run:
             fixed=self.source.fixed,
             seed=self._seed("optimizer"),
             n_jobs=self.plan.n_jobs,
+            forms=self.plan.stages["objective"].capabilities.forms,
         )
         with guarded("optimizer", choice, self.timings):
             return choice.backend.start(request)
@@ -173,7 +227,7 @@ class Run:
         assert self.source.representation is not None
         request = score_request(
             self.source.representation.values,
-            layout,
+            comparable(layout, _effective(self.plan.stages["objective"]).get("output_metric")),
             metric=self.plan.metric,
             labels=self.source.labels,
             seed=self._seed("score"),
@@ -186,7 +240,9 @@ class Run:
 
     def _result(self, layout: Layout, scores: Mapping[str, float]) -> EmbedResult:
         plan, provenance = self.plan, self.provenance()
-        provenance["params"]["n_epochs"] = self.epoch
+        params = provenance["params"]
+        if self.epoch < self.n_epochs:
+            params |= {"n_epochs": self.epoch, "n_epochs_planned": self.n_epochs, "stopped_by": self.stopped_by}
         reusable = {
             "kind": "landmarks",
             "method": plan.method,
@@ -197,12 +253,16 @@ class Run:
         }
         return EmbedResult(
             layout=self._rows.unsort_rows(layout),
-            params=provenance["params"],
+            params=params,
             loss=self.loss,
             backends=provenance["backends"],
+            reasons=provenance["reasons"],
             timings={**self.timings, "total": sum(self.timings.values())},
             score=scores,
             reusable=reusable,
+            snapshots={epoch: self._rows.unsort_rows(kept) for epoch, kept in self._snapshots.items()}
+            if plan.course.snapshots
+            else None,
         )
 
     def provenance(self) -> dict[str, dict[str, Any]]:
@@ -217,6 +277,7 @@ class Run:
             "use_rep": plan.representation,
             "n_pcs": plan.n_pcs,
             "neighbors_key": plan.neighbors_key,
+            "n_fixed": None if self.source.fixed is None else int(self.source.fixed.sum()),
         }
         for choice in plan.stages.values():
             for name, value in _effective(choice).items():
@@ -224,18 +285,48 @@ class Run:
         return {
             "params": {**params, "n_epochs": self.n_epochs},
             "backends": {stage: choice.full_name for stage, choice in plan.stages.items()},
+            "reasons": {stage: choice.reason for stage, choice in plan.stages.items()},
             "versions": _versions({choice.distribution for choice in plan.stages.values()}),
         }
 
-    def restore(self, state: Mapping[str, np.ndarray], epoch: int, losses: Mapping[str, Mapping[str, float]]) -> None:
-        """Go to where another run of the same plan was."""
-        self.optimization.restore(state, epoch)
-        self._losses = {int(at): dict(parts) for at, parts in losses.items()}
+    @property
+    def repeats(self) -> bool:
+        """Whether the same data and arguments give the same graph each time."""
+        made_by = [self.plan.stages[stage] for stage in ("knn", "graph") if stage in self.plan.stages]
+        return all(choice.capabilities.deterministic for choice in made_by)
+
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """Digests of what the run was started with: ``arguments`` and ``graph``."""
+        arguments = identify(self.plan, self.provenance()["params"], self.source)
+        return {"arguments": arguments, "graph": identify_graph(self.graph)}
+
+    def history(self) -> dict[str, Any]:
+        """Return where the run is and what it has recorded, but for its arrays, as plain data."""
+        return {
+            "epoch": self.epoch,
+            "losses": {str(epoch): parts for epoch, parts in self._losses.items()},
+            "called_back": self._called_back,
+            "stopped_by": self.stopped_by,
+            "seconds": {stage: self.timings[stage] for stage in ("optimizer", "loss")},
+        }
 
     @property
-    def losses(self) -> dict[str, dict[str, float]]:
-        """The recorded losses by epoch, as plain data."""
-        return {str(epoch): parts for epoch, parts in self._losses.items()}
+    def snapshots(self) -> dict[int, Layout]:
+        """Layouts by epoch, rows as they are worked on."""
+        return dict(self._snapshots)
+
+    def restore(
+        self, history: Mapping[str, Any], state: Mapping[str, np.ndarray], snapshots: Mapping[int, Layout]
+    ) -> None:
+        """Go to where another run of the same plan was."""
+        losses = {int(at): {n: float(part) for n, part in parts.items()} for at, parts in history["losses"].items()}
+        called_back, stopped_by, seconds = int(history["called_back"]), history["stopped_by"], dict(history["seconds"])
+        self.optimization.restore(state, int(history["epoch"]))
+        self._losses, self._snapshots, self._kept = losses, dict(snapshots), self.epoch
+        self._called_back, self.stopped_by = called_back, stopped_by
+        for stage, spent in seconds.items():
+            self.timings[stage] = self.timings.get(stage, 0.0) + float(spent)
 
     def _representation_record(self) -> dict[str, Any] | None:
         found = self.source.representation
@@ -278,6 +369,7 @@ def find_neighbors(choice: Choice, plan: Any, source: Source, timer: Any) -> Nei
         k=k,
         n_obs=source.n_obs,
         metric=plan.metric,
+        metric_function=plan.metric_function,
         seed=child_seed(plan.random_state, "knn"),
         n_jobs=plan.n_jobs,
     )
@@ -375,7 +467,7 @@ def _effective(choice: Choice) -> dict[str, Any]:
     if not dataclasses.is_dataclass(choice.params):
         return {}
     values = {
-        f.name: getattr(choice.backend, f.name, getattr(choice.params, f.name))
+        f.name: recordable(getattr(choice.backend, f.name, getattr(choice.params, f.name)))
         for f in dataclasses.fields(choice.params)
     }
     return {name: value for name, value in values.items() if isinstance(value, bool | int | float | str)}

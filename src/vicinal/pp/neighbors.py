@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from anndata import AnnData
@@ -21,7 +22,7 @@ def neighbors(
     n_neighbors: int | None = None,
     use_rep: str | None = None,
     n_pcs: int | None = None,
-    metric: str = "euclidean",
+    metric: str | Callable[..., float] = "euclidean",
     knn: Any = "auto",
     graph: Any = "auto",
     random_state: int = 0,

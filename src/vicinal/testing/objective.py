@@ -9,12 +9,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vicinal.contract.stages import KernelForm
+from vicinal.contract.functions import is_jitted
+from vicinal.contract.stages import CoefficientForm, KernelForm, MetricForm
 
 from .base import Conformance
 from .data import normal_layout, read_only
 
 SQUARED_DISTANCES = read_only(np.logspace(-2, 3, 200))
+BEYOND_SOFTENING = read_only(np.logspace(-0.5, 2, 40))
+FORM_TYPES = {"kernel": KernelForm, "coefficients": CoefficientForm, "metric": MetricForm}
 
 
 class ObjectiveConformance(Conformance):
@@ -25,21 +28,66 @@ class ObjectiveConformance(Conformance):
     def exercise(self) -> Any:
         """Ask for its forms, its losses and a first layout."""
         objective = self.make_backend()
-        forms = [objective.form(name) for name in self.spec.capabilities.forms]
+        forms = [objective.form(name) for name in self._offered()]
         losses = objective.attraction(SQUARED_DISTANCES), objective.repulsion(SQUARED_DISTANCES)
         return forms, losses, objective.rescale(normal_layout(40))
 
     def test_gives_every_form_it_declares(self) -> None:
-        assert self.spec.capabilities.forms, "an objective without forms fits no optimizer"
-        for name in self.spec.capabilities.forms:
+        assert self._offered(), "an objective without forms fits no optimizer"
+        for name in self._offered():
             assert self.make_backend().form(name) is not None, f"form {name!r} is declared"
 
     def test_kernel_forms_are_data(self) -> None:
-        forms = [self.make_backend().form(name) for name in self.spec.capabilities.forms]
-        for form in forms:
-            if isinstance(form, KernelForm):
-                assert np.isfinite(np.asarray(form.parameters, dtype=np.float64)).all()
-                assert form in {form}, "it must be hashable"
+        for form in self._forms(KernelForm):
+            assert np.isfinite(np.asarray(form.parameters, dtype=np.float64)).all()
+            assert form in {form}, "it must be hashable"
+
+    def test_forms_are_of_their_type(self) -> None:
+        for name in {*self._offered()} & {*FORM_TYPES}:
+            assert isinstance(self.make_backend().form(name), FORM_TYPES[name])
+
+    def test_functions_of_forms_are_jitted(self) -> None:
+        for form in self._forms(CoefficientForm):
+            assert is_jitted(form.attraction) and is_jitted(form.repulsion), "decorate them with numba.njit"
+        for form in self._forms(MetricForm):
+            assert is_jitted(form.metric), "decorate it with numba.njit"
+
+    def test_coefficients_pull_and_push(self) -> None:
+        for form in self._forms(CoefficientForm):
+            for factor_of, sign in ((form.attraction, -1), (form.repulsion, 1)):
+                factors = _factors(factor_of, np.append(SQUARED_DISTANCES, [1e-12, 1e12]), form)
+                assert np.isfinite(factors).all(), "they must be finite from squared distances of 1e-12 on"
+                assert (sign * factors >= 0).all(), "attraction is negative, towards the other; repulsion positive"
+
+    def test_coefficients_are_the_slopes_of_the_losses(self) -> None:
+        """A force is minus the gradient: minus twice the slope of the loss in the squared distance."""
+        objective = self.make_backend()
+        for form in self._forms(CoefficientForm):
+            for factor_of, loss in ((form.attraction, objective.attraction), (form.repulsion, objective.repulsion)):
+                low, high = BEYOND_SOFTENING * np.exp(-1e-4), BEYOND_SOFTENING * np.exp(1e-4)
+                expected = -2 * (np.asarray(loss(high)) - np.asarray(loss(low))) / (high - low)
+                factors = _factors(factor_of, BEYOND_SOFTENING, form)
+                np.testing.assert_allclose(factors, expected, rtol=0.02, atol=1e-3 * np.abs(expected).max())
+
+    def test_metric_is_that_of_the_losses_and_has_its_own_gradient(self) -> None:
+        objective = self.make_backend()
+        n_components = max(2, getattr(objective, "capabilities", self.spec.capabilities).n_components[0])
+        x, y = (normal_layout(50, n_components, seed) for seed in (0, 1))
+        for form in self._forms(MetricForm):
+            found = [form.metric(a.copy(), b.copy()) for a, b in zip(x, y, strict=True)]
+            if hasattr(objective, "squared_distances"):
+                squared = np.square([distance for distance, _ in found])
+                np.testing.assert_allclose(objective.squared_distances(x, y), squared, rtol=1e-4)
+            for a, b, (_, gradient) in zip(x, y, found, strict=True):
+                np.testing.assert_allclose(gradient, _numeric_gradient(form.metric, a, b), atol=0.05)
+
+    def _offered(self) -> tuple[str, ...]:
+        """Return the forms offered with the parameters it has."""
+        return getattr(self.make_backend(), "capabilities", self.spec.capabilities).forms
+
+    def _forms(self, kind: type) -> list[Any]:
+        forms = [self.make_backend().form(name) for name in self._offered()]
+        return [form for form in forms if isinstance(form, kind)]
 
     def test_attraction_rises_with_distance(self) -> None:
         loss = np.asarray(self.make_backend().attraction(SQUARED_DISTANCES))
@@ -89,6 +137,16 @@ class ObjectiveConformance(Conformance):
     def test_rescaling_layouts_without_extent(self) -> None:
         for layout in (np.ones((5, 2), dtype=np.float32), np.zeros((1, 2), dtype=np.float32)):
             assert np.isfinite(self.make_backend().rescale(read_only(layout))).all()
+
+
+def _factors(factor_of: Callable[..., float], squared: np.ndarray, form: CoefficientForm) -> np.ndarray:
+    parameters = np.array(form.parameters, dtype=np.float32)
+    return np.array([factor_of(np.float32(value), parameters) for value in squared])
+
+
+def _numeric_gradient(metric: Callable[..., Any], x: np.ndarray, y: np.ndarray, step: float = 1e-2) -> np.ndarray:
+    steps = np.float32(step) * np.eye(len(x), dtype=np.float32)
+    return np.array([(metric(x + s, y.copy())[0] - metric(x - s, y.copy())[0]) / (2 * step) for s in steps])
 
 
 def _slope(loss: Callable[[np.ndarray], np.ndarray], step: float) -> np.ndarray:

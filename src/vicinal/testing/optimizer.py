@@ -55,7 +55,7 @@ class OptimizerConformance(Conformance):
             "layout": read_only(objective.rescale(normal_layout(graph.n_obs, n_components))),
             "representation": blobs(graph.n_obs)[0],
         }
-        return OptimizeRequest(graph=graph, objective=objective, **{**fields, **changes})
+        return OptimizeRequest(graph=graph, objective=objective, **{**fields, "forms": forms_of(objective), **changes})
 
     def start(self, request: OptimizeRequest) -> Optimization:
         """Return an optimisation that has not moved yet."""
@@ -171,6 +171,21 @@ def expected_loss(request: OptimizeRequest, layout: Layout) -> float:
     others = ~np.eye(graph.n_obs, dtype=bool)
     attraction = (weights * objective.attraction(squared))[others].sum()
     return float(attraction + (per_pair * objective.repulsion(squared))[others].sum())
+
+
+def forms_of(objective: Any) -> tuple[str, ...]:
+    """Return the forms an objective says it offers, itself or in its spec."""
+    own = getattr(objective, "capabilities", None)
+    if own is not None:
+        return own.forms
+    for entry in get_manager().entries():
+        if isinstance(entry.spec, BackendSpec) and entry.spec.target == _target_of(objective):
+            return entry.spec.capabilities.forms
+    return ("kernel",)
+
+
+def _target_of(objective: Any) -> str:
+    return f"{type(objective).__module__}:{type(objective).__qualname__}"
 
 
 def _share_a_form(objective: BackendSpec, optimizer: BackendSpec) -> bool:

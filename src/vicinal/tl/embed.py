@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from anndata import AnnData
 
 from vicinal.adata.keys import map_keys
@@ -11,7 +14,10 @@ from vicinal.adata.read import read
 from vicinal.adata.write import write
 from vicinal.contract.options import EUCLIDEAN, EmbedOptions
 from vicinal.pipeline.plan import make_plan
-from vicinal.pipeline.run import run
+
+from ._keeper import Keeper
+
+NOTHING_KEPT = "nothing was kept; checkpoint=PATH keeps what is done"
 
 
 def embed(
@@ -23,7 +29,7 @@ def embed(
     neighbors_key: str | None = None,
     use_rep: str | None = None,
     n_pcs: int | None = None,
-    metric: str = EUCLIDEAN,
+    metric: str | Callable[..., float] = EUCLIDEAN,
     knn: Any = "auto",
     graph: Any = "auto",
     init: Any = "auto",
@@ -31,10 +37,14 @@ def embed(
     optimizer: Any = "auto",
     min_dist: float | None = None,
     spread: float | None = None,
-    n_epochs: int | None = None,
+    n_epochs: int | Sequence[int] | None = None,
     random_state: int = 0,
     n_jobs: int | None = None,
     key_added: str | None = None,
+    fixed: str | Sequence[bool] | np.ndarray | None = None,
+    callbacks: Callable[..., Any] | Sequence[Callable[..., Any]] = (),
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: int | None = None,
     copy: bool = False,
     **params: Any,
 ) -> AnnData | None:
@@ -61,7 +71,8 @@ def embed(
     n_pcs
         Columns of the representation to use, from the front.
     metric
-        Metric of the representation.
+        Metric of the representation: a name that scikit-learn or pynndescent knows, or a function ``(x, y) ->
+        distance`` decorated with `numba.njit`. A map made with a function cannot be projected into.
     knn
         Name of a backend, an object with ``build``, a scikit-learn ``KNeighborsTransformer``, or
         ``(indices, distances)``, both ``(n_obs, k)``, with -1, the unsigned maximum or ``inf`` for missing neighbours.
@@ -76,13 +87,29 @@ def embed(
     spread
         Scale of the map that ``min_dist`` is relative to.
     n_epochs
-        Passes over the graph; None for 500 up to 10,000 cells, else 200.
+        Passes over the graph; None for 500 up to 10,000 cells, else 200. A list such as ``[0, 50, 200]``, increasing,
+        keeps the map at each of these epochs; the last is the number of passes.
     random_state
         The seed everything random here is derived from.
     n_jobs
         Threads; None for all processors. Where every chosen backend is deterministic, the map does not depend on it.
     key_added
         Key for both ``obsm`` and ``uns``; None for ``X_{method}`` and ``{method}``.
+    fixed
+        Cells that stay where the first layout has them: a column of ``obs``, or a mask ``(n_obs,)``, boolean. They
+        pull and push the others all the same. With ``init`` an ``obsm`` key or positions they stay just there;
+        another ``init`` places and scales them first.
+    callbacks
+        A function, or several, of ``(epoch, layout, loss)``, called where the loss is recorded, about 20 times, the
+        first before any move. ``layout`` is a copy, ``(n_obs, n_components)``, rows as in ``adata``. One that returns
+        True ends the optimisation, and the map is scored and written as it is then; an exception leaves ``adata``
+        unchanged.
+    checkpoint
+        File in which the run is kept while it lasts. If it is there at the start, of the same data and arguments
+        (``n_jobs`` may differ), the run goes on from it, and the map has the same bits as without interruption. It
+        is removed when the map has been written into ``adata``. What a callback remembers is not in it.
+    checkpoint_every
+        Epochs between two checkpoints; None for a tenth of all.
     copy
         Leave ``adata`` alone and return a copy with the map.
     **params
@@ -93,14 +120,21 @@ def embed(
     -------
     None, or the copy. The map is in ``obsm["X_{method}"]``, float32 ``(n_obs, n_components)``; ``uns["{method}"]``
     holds ``params``, ``loss``, ``loss_epoch``, ``loss_parts``, ``backends``, ``versions``, ``timings`` (seconds),
-    ``score`` and ``model``.
+    ``score`` and ``model``; where ``n_epochs`` is a list also ``snapshots``, float32 ``(m, n_obs, n_components)``,
+    and ``snapshot_epochs``. Where a callback ended it, ``params`` holds ``stopped_by`` and ``n_epochs_planned``.
 
     Raises
     ------
     InputError
         Before any work, if an argument or a value in ``adata`` cannot be used.
+    ModelError
+        Before the optimisation, if ``checkpoint`` is damaged, or belongs to other data or arguments; it is left as it
+        is.
     StageError
         If a backend fails or returns what its stage does not allow; ``adata`` is then unchanged.
+    KeyboardInterrupt
+        With a message that says at which epoch it stopped; ``adata`` is unchanged, and ``checkpoint``, if given, is
+        written.
 
     Examples
     --------
@@ -129,9 +163,24 @@ def embed(
         random_state=random_state,
         n_jobs=n_jobs,
         key_added=key_added,
+        fixed=fixed,
+        callbacks=callbacks,
+        checkpoint=checkpoint,
+        checkpoint_every=checkpoint_every,
         params=params,
     )
+    made, keeper = make_map(adata, options, copy=copy)
+    keeper.remove()
+    return made
+
+
+def make_map(adata: AnnData, options: EmbedOptions, *, copy: bool = False) -> tuple[AnnData | None, Keeper]:
+    """Make a map as `embed` does; its checkpoint, if any, is left to the caller to remove."""
     source = read(adata, options)
     plan = make_plan(source, options)
-    result = run(plan, source)
-    return write(adata, result, map_keys(method, key_added), copy=copy)
+    keeper = Keeper(plan)
+    with keeper.watching(otherwise=NOTHING_KEPT):
+        run = keeper.start(source)
+        run.complete()
+        made = write(adata, run.finish(), map_keys(options.method, options.key_added), copy=copy)
+    return made, keeper

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from vicinal.adata.model import check_target, model_from_adata, read_rows, write_projection
+from vicinal.contract.errors import InputError
 from vicinal.contract.options import EmbedOptions
 from vicinal.models import Model, load
 from vicinal.models.inference import place
@@ -62,7 +63,9 @@ def project(
         overwrite something that is not a map.
     """
     check_options(EmbedOptions(n_jobs=n_jobs))
-    model = find_model(model, key)
+    own, model = adata_new is model, find_model(model, key)
+    if own and key_added is None and not copy:
+        raise InputError("adata_new is the model's own AnnData, whose map would be overwritten; give key_added=")
     check_target(adata_new, model, key_added)
     places = place(model, read_rows(adata_new, model), n_jobs=n_jobs)
     return write_projection(adata_new, places, model, key_added=key_added, copy=copy)

@@ -14,7 +14,9 @@ from vicinal.contract.errors import InputError
 from vicinal.contract.options import EmbedOptions
 from vicinal.contract.seeds import child_seed
 from vicinal.kernels.parallel import available_threads
+from vicinal.pipeline.neighborhoods import comparable
 from vicinal.pipeline.plan import check_options, plan_scores
+from vicinal.pipeline.rows import RowOrder
 from vicinal.pipeline.run import N_SCORED_CELLS, measure, score_request
 
 
@@ -76,11 +78,12 @@ def score(
     representation, _ = read_representation(adata, options, None)
     assert representation is not None
     codes = read_labels(adata, labels)
+    rows = RowOrder(adata.obs_names.to_numpy())  # as embed does, so that the same cells are in the sample
     request = score_request(
-        representation.values,
-        layout,
+        rows.sort_rows(representation.values),
+        comparable(rows.sort_rows(layout), made_with.get("output_metric")),
         metric=str(made_with.get("metric", "euclidean")),
-        labels=codes,
+        labels=None if codes is None else rows.sort_rows(codes),
         seed=child_seed(random_state, "score"),
         n_jobs=n_jobs or available_threads(),
         n_sample=n_sample,

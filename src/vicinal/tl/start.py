@@ -18,7 +18,10 @@ from vicinal.models.checkpoint import load_checkpoint, save_checkpoint
 from vicinal.pipeline.plan import Plan, make_plan
 from vicinal.pipeline.run import Run, check_step
 
+from ._keeper import Keeper
 from ._options import with_embed_arguments
+
+CAN_GO_ON = "the run can go on from there"
 
 
 class EmbedRun:
@@ -30,8 +33,8 @@ class EmbedRun:
         What runs, and why.
     """
 
-    def __init__(self, adata: AnnData, run: Run, keys: MapKeys) -> None:
-        self._adata, self._run, self._keys = adata, run, keys
+    def __init__(self, adata: AnnData, run: Run, keys: MapKeys, keeper: Keeper) -> None:
+        self._adata, self._run, self._keys, self._keeper = adata, run, keys, keeper
         self.plan: Plan = run.plan
 
     @property
@@ -57,6 +60,8 @@ class EmbedRun:
     def step(self, n_epochs: int, **overrides: Any) -> EmbedRun:
         """Take some epochs; ``overrides`` replace parameters of the optimizer for these alone.
 
+        A callback may end it sooner. After an interrupt the run stands at the end of an epoch and can go on.
+
         Parameters
         ----------
         n_epochs
@@ -65,7 +70,8 @@ class EmbedRun:
             Such as ``learning_rate``; which ones, the optimizer says when given another.
         """
         check_step(n_epochs)
-        self._run.step(int(n_epochs), **overrides)
+        with self._keeper.watching(otherwise=CAN_GO_ON):
+            self._run.step(int(n_epochs), **overrides)
         return self
 
     def save(self, path: str | os.PathLike) -> None:
@@ -84,19 +90,21 @@ class EmbedRun:
         return self
 
     def finish(self, *, remaining: bool = True) -> None:
-        """Take the epochs that are left, score the map and write it into the AnnData.
+        """Take the epochs that are left, score the map and write it into the AnnData; remove the checkpoint.
 
         Parameters
         ----------
         remaining
-            False to write the map as it is now.
+            False to write the map as it is now, as it is after a callback has ended the run.
         """
         if self._adata.n_obs != self.plan.n_obs:
             msg = f"adata has {self._adata.n_obs} cells now, {self.plan.n_obs} when the run was started; start it again"
             raise InputError(msg)
-        if remaining:
-            self._run.step(self.n_epochs - self.epoch)
-        write(self._adata, self._run.finish(), self._keys, copy=False)
+        with self._keeper.watching(otherwise=CAN_GO_ON):
+            if remaining:
+                self._run.complete()
+            write(self._adata, self._run.finish(), self._keys, copy=False)
+        self._keeper.remove()
 
     def __repr__(self) -> str:
         return f"EmbedRun({self.plan.method}, epoch {self.epoch} of {self.n_epochs}, {self.plan.n_obs:,} cells)"
@@ -113,7 +121,7 @@ def start(adata: AnnData, method: str = "umap", **options: Any) -> EmbedRun:
     method
         Name of a preset.
     **options
-        As for `vicinal.tl.embed`.
+        As for `vicinal.tl.embed`; a run of which there is a ``checkpoint`` is returned where that left it.
 
     Returns
     -------
@@ -125,7 +133,12 @@ def start(adata: AnnData, method: str = "umap", **options: Any) -> EmbedRun:
         If an argument or a value in ``adata`` cannot be used.
     StageError
         If a backend fails.
+    ModelError
+        If ``checkpoint`` is damaged, or belongs to other data or arguments.
     """
     collected = EmbedOptions.collect(method, options)
     source = read(adata, collected)
-    return EmbedRun(adata, Run(make_plan(source, collected), source), map_keys(method, collected.key_added))
+    keeper = Keeper(make_plan(source, collected))
+    with keeper.watching(otherwise="nothing was kept"):
+        run = keeper.start(source)
+    return EmbedRun(adata, run, map_keys(method, collected.key_added), keeper)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +14,9 @@ from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities, NoPara
 from vicinal.contract.stages import KnnIndex
 
 from .tables import check_columns
+
+OWN = ("euclidean", "cosine", "manhattan")
+"""The metrics with a kernel of our own."""
 
 SYNONYMS = {"l2": "euclidean", "l1": "manhattan", "cityblock": "manhattan"}
 UNUSABLE = {"precomputed", "mahalanobis", "seuclidean", "nan_euclidean"}
@@ -43,8 +48,19 @@ class Backend:
         """
         from vicinal.kernels.knn import METRICS
 
+        self.check_metric(request.metric, request.metric_function)
         metric = SYNONYMS.get(request.metric, request.metric)
         return CompiledIndex(request, metric) if metric in METRICS else PairwiseIndex(request)
+
+    def check_metric(self, metric: str, function: Callable[..., float] | None = None) -> None:
+        """Raise `InputError` for a function, or a metric that is unknown."""
+        if function is not None:
+            raise InputError(f"metric={metric!r} is a function, which knn='exact' cannot use; give knn='pynndescent'")
+        if metric in OWN or is_known(metric):
+            return
+        known = _known()
+        msg = f"metric={metric!r} is unknown to knn='exact'; allowed are {listing(known)}.{did_you_mean(metric, known)}"
+        raise InputError(msg)
 
 
 class CompiledIndex:
@@ -79,7 +95,6 @@ class PairwiseIndex:
 
     def __init__(self, request: KnnRequest) -> None:
         assert request.representation is not None
-        _check_metric(request.metric)
         self._request = request
         self._rows = request.representation
 
@@ -115,11 +130,12 @@ class PairwiseIndex:
         return Neighbors(indices=indices, distances=distances, metric=self._request.metric)
 
 
-def _check_metric(metric: str) -> None:
+def is_known(metric: str) -> bool:
+    """Return whether there is a kernel of our own for a metric, or scikit-learn computes it from two rows alone."""
+    return metric in OWN or metric in _known()
+
+
+def _known() -> set[str]:
     from sklearn.neighbors import VALID_METRICS
 
-    allowed = set(VALID_METRICS["brute"]) - UNUSABLE
-    if metric not in allowed:
-        hint = did_you_mean(metric, allowed)
-        msg = f"metric={metric!r} is unknown to knn='exact'; allowed are {listing(allowed)}.{hint}"
-        raise InputError(msg)
+    return set(VALID_METRICS["brute"]) - UNUSABLE

@@ -84,7 +84,10 @@ class GivenIndex:
 def _arrays(params: Params, n_obs: int) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
     if params.indices is None or params.distances is None:
         raise InputError("knn='given' needs both arrays; give knn=(indices, distances)")
-    indices, distances = np.asarray(params.indices), np.asarray(params.distances)
+    try:
+        indices, distances = np.asarray(params.indices), np.asarray(params.distances)
+    except ValueError as error:
+        raise InputError("knn: rows have different lengths; fill short rows with index -1") from error
     if indices.ndim != 2 or indices.shape != distances.shape:
         msg = (
             f"knn: indices has shape {indices.shape} and distances {distances.shape}; "

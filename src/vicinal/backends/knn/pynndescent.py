@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -67,8 +67,20 @@ class Backend:
         InputError
             If the metric is unknown to pynndescent.
         """
-        _check_metric(request.metric)
+        self.check_metric(request.metric, request.metric_function)
         return DescentIndex(request)
+
+    def check_metric(self, metric: str, function: Callable[..., float] | None = None) -> None:
+        """Raise `InputError` for a name that is unknown to pynndescent, or does not do with two rows."""
+        if function is not None:
+            return
+        from pynndescent.distances import named_distances
+
+        allowed = set(named_distances) - UNUSABLE
+        if metric not in allowed:
+            hint = did_you_mean(metric, allowed)
+            msg = f"metric={metric!r} is unknown to knn='pynndescent'; allowed are {listing(allowed)}.{hint}"
+            raise InputError(msg)
 
 
 class DescentIndex:
@@ -104,7 +116,7 @@ def _descend(request: KnnRequest) -> Any:
     return NNDescent(
         request.representation,
         n_neighbors=min(request.k + 1, n_obs),
-        metric=request.metric,
+        metric=request.metric_function or request.metric,
         n_trees=min(64, 5 + round(n_obs**0.5 / 20)),
         n_iters=max(5, round(np.log2(n_obs))),
         max_candidates=60,
@@ -131,13 +143,3 @@ def _log_missing(table: Neighbors) -> None:
     short = int((table.indices == MISSING).any(axis=1).sum())
     if short:
         logger.warning("pynndescent found fewer than %d neighbours for %d of %d cells", table.k, short, table.n_obs)
-
-
-def _check_metric(metric: str) -> None:
-    from pynndescent.distances import named_distances
-
-    allowed = set(named_distances) - UNUSABLE
-    if metric not in allowed:
-        hint = did_you_mean(metric, allowed)
-        msg = f"metric={metric!r} is unknown to knn='pynndescent'; allowed are {listing(allowed)}.{hint}"
-        raise InputError(msg)

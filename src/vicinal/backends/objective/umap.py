@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.backends.checks import require_number
 from vicinal.contract.data import Layout
-from vicinal.contract.errors import InputError
+from vicinal.contract.errors import InputError, did_you_mean, listing
+from vicinal.contract.functions import function_name, require_jitted
 from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities
-from vicinal.contract.stages import KernelForm
+from vicinal.contract.stages import KernelForm, MetricForm
 
 LONGEST_SIDE = 10.0
+METRICS = ("euclidean", "haversine")
+SPHERE = ((math.pi / 8, 7 * math.pi / 8), (0.0, 1.75 * math.pi))
+"""Where a first layout lies on the sphere, polar angle and longitude: off the poles, and not closed."""
 LARGEST_REPULSION = -math.log(1e-4)
 
 
@@ -37,6 +44,11 @@ class UmapParams:
     negative_sample_rate
         Negative samples per use of an edge. It weighs repulsion against attraction rather than making the
         estimate better (Damrich and Hamprecht 2021, arXiv:2103.14608).
+    output_metric
+        Distance in the map: ``euclidean``; ``haversine`` for a map on the sphere, whose two components are the angle
+        from the pole and the longitude, in radians, as umap-learn's; or a function ``(x, y) -> (distance, gradient
+        with respect to x)`` decorated with `numba.njit`. All but the first are slower, compiled in each process, and
+        cannot be projected into; scores compare a map made with a function by Euclidean distance.
     """
 
     min_dist: float = 0.1
@@ -45,6 +57,7 @@ class UmapParams:
     b: float | None = None
     repulsion_strength: float = 1.0
     negative_sample_rate: float = 5
+    output_metric: str | Callable[..., Any] = "euclidean"
 
     def __post_init__(self) -> None:
         require_number("spread", self.spread, low=0, above=True)
@@ -61,6 +74,7 @@ class UmapParams:
         if self.a is not None:
             require_number("a", self.a, low=0, above=True)
             require_number("b", self.b, low=0, above=True)
+        _check_output_metric(self.output_metric)
 
 
 class UmapObjective:
@@ -82,12 +96,24 @@ class UmapObjective:
         self.repulsion_strength = float(params.repulsion_strength)
         self.negative_sample_rate = params.negative_sample_rate
 
-    def form(self, name: str) -> KernelForm:
-        """Return the family ``umap`` with parameters ``(a, b, repulsion_strength)``."""
-        if name != "kernel":
-            msg = f"objective 'umap' has no form {name!r}; it offers 'kernel'"
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do with the output metric it has."""
+        if self.params.output_metric == "euclidean":
+            return SPEC.capabilities
+        dimensions = (2, 2) if self.params.output_metric == "haversine" else SPEC.capabilities.n_components
+        return dataclasses.replace(SPEC.capabilities, forms=("metric",), n_components=dimensions)
+
+    def form(self, name: str) -> KernelForm | MetricForm:
+        """Return the family ``umap`` with parameters ``(a, b, repulsion_strength)``, by name or with its metric."""
+        if name not in self.capabilities.forms:
+            metric, offered = _shown(self.params.output_metric), listing(self.capabilities.forms)
+            msg = f"objective 'umap' with output_metric={metric!r} has no form {name!r}; it offers {offered}"
             raise InputError(msg)
-        return KernelForm(family="umap", parameters=(self.a, self.b, self.repulsion_strength))
+        parameters = (self.a, self.b, self.repulsion_strength)
+        if name == "kernel":
+            return KernelForm(family="umap", parameters=parameters)
+        return MetricForm(family="umap", parameters=parameters, metric=self._metric())
 
     def attraction(self, squared_distance: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return ``-log q``, float64."""
@@ -99,19 +125,63 @@ class UmapObjective:
             np.logaddexp(0.0, -self._log_odds(squared_distance)), LARGEST_REPULSION
         )
 
+    def squared_distances(self, x: Layout, y: Layout) -> NDArray[np.float64]:
+        """Return the squared distance of each row of ``x`` to the row of ``y`` beside it, in the output metric."""
+        if self.params.output_metric == "euclidean":
+            return np.square(x.astype(np.float64) - y).sum(axis=1)
+        from vicinal.kernels.generic import distances_of, unannounced
+
+        distances = np.zeros(len(x))
+        with unannounced():
+            distances_of(self._metric())(np.array(x, np.float32), np.array(y, np.float32), distances)
+        return np.square(np.maximum(distances, 0))
+
     def rescale(self, layout: Layout) -> Layout:
-        """Return the layout centred, its longest side 10 and its shape kept; a constant layout becomes zero."""
+        """Return the layout centred, its longest side 10 and its shape kept; a constant layout becomes zero.
+
+        For ``haversine``, spread it over most of the sphere.
+        """
         if not layout.size:
             return layout.copy()
+        if self.params.output_metric == "haversine":
+            return _on_sphere(layout)
         low, high = layout.min(axis=0).astype(np.float64), layout.max(axis=0).astype(np.float64)
         side = (high - low).max()
         scale = LONGEST_SIDE / side if side > 0 else 0.0
         return ((layout - (low + high) / 2) * scale).astype(np.float32)
 
+    def _metric(self) -> Callable[..., Any]:
+        from vicinal.kernels import output_metrics
+
+        given = self.params.output_metric
+        return getattr(output_metrics, given) if isinstance(given, str) else given
+
     def _log_odds(self, squared_distance: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return ``log((1 - q) / q)``, in which neither end of the scale over- nor underflows."""
         with np.errstate(divide="ignore"):
             return math.log(self.a) + self.b * np.log(np.asarray(squared_distance, dtype=np.float64))
+
+
+def _check_output_metric(metric: Any) -> None:
+    if not isinstance(metric, str):
+        require_jitted("output_metric", metric, "(x, y) -> (distance, gradient with respect to x)")
+    elif metric not in METRICS:
+        hint = did_you_mean(metric, METRICS)
+        msg = f"output_metric={metric!r} is not allowed; give one of {listing(METRICS)} or a jitted function.{hint}"
+        raise InputError(msg)
+
+
+def _shown(metric: str | Callable[..., Any]) -> str:
+    return metric if isinstance(metric, str) else function_name(metric)
+
+
+def _on_sphere(layout: Layout) -> Layout:
+    """Return angles from the pole and longitudes, each column spread over its range."""
+    low, high = layout.min(axis=0).astype(np.float64), layout.max(axis=0).astype(np.float64)
+    extent = high - low
+    shares = np.where(extent > 0, (layout - low) / np.where(extent > 0, extent, 1), 0.5)
+    first, last = np.array(SPHERE).T
+    return (first + shares * (last - first)).astype(np.float32)
 
 
 def _kernel_parameters(params: UmapParams) -> tuple[float, float]:
@@ -168,6 +238,6 @@ SPEC = BackendSpec(
     target="vicinal.backends.objective.umap:UmapObjective",
     summary="UMAP's cross-entropy, as negative sampling optimises it",
     params=UmapParams,
-    capabilities=Capabilities(forms=("kernel",), deterministic=True),
+    capabilities=Capabilities(forms=("kernel", "metric"), deterministic=True),
     cite=("McInnes, Healy & Melville 2018, arXiv:1802.03426",),
 )

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vicinal.backends.checks import require_number
 from vicinal.contract.data import Layout
 from vicinal.contract.errors import InputError, StageError, did_you_mean, listing
+from vicinal.contract.functions import function_name, require_jitted
 from vicinal.contract.requests import OptimizeRequest
 from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities
-from vicinal.contract.stages import KernelForm
+from vicinal.contract.stages import CoefficientForm, KernelForm, MetricForm
 
 SMALL_UP_TO = 10_000
 EPOCHS_SMALL, EPOCHS_LARGE = 500, 200
 CELLS_SORTED_TOGETHER = 4096
 SERIAL_UP_TO = 4096
 TASKS_PER_THREAD = 4
+GENERIC_SERIAL_UP_TO = 256
 OVERRIDES = ("learning_rate", "negative_sample_rate", "repulsion_strength")
+FORMS = ("kernel", "metric", "coefficients")
+"""The forms of an objective, fastest first."""
+FAMILY, STRENGTH = "umap", 2  # its parameters: a, b, repulsion strength
 
 A = TypeVar("A", bound=np.ndarray)
 
@@ -63,13 +69,11 @@ class NumbaSgd:
         InputError
             If the layout or the fixed cells do not fit the graph.
         """
-        form = request.objective.form("kernel")
-        if not isinstance(form, KernelForm) or form.family != "umap":
-            given = getattr(form, "family", type(form).__name__)
-            problem = f"has kernels of the family 'umap', not {given!r}; choose another objective or optimizer"
-            raise StageError("optimizer", SPEC.name, problem)
+        form = _usable_form(request)
         _check_sizes(request)
-        return SgdRun(request, form, self.params)
+        if isinstance(form, KernelForm):
+            return SgdRun(request, form.parameters, self.params)
+        return GenericRun(request, form, self.params)
 
 
 class SgdRun:
@@ -81,27 +85,41 @@ class SgdRun:
         Epochs done, and epochs planned.
     """
 
-    def __init__(self, request: OptimizeRequest, form: KernelForm, params: NumbaSgdParams) -> None:
+    overrides: tuple[str, ...] = OVERRIDES
+
+    def __init__(self, request: OptimizeRequest, parameters: tuple[float, ...], params: NumbaSgdParams) -> None:
         graph = request.graph
-        self.epoch = 0
         self.n_epochs = _planned_epochs(params.n_epochs, graph.n_obs)
         self._learning_rate = params.learning_rate
         self._negative_sample_rate = request.objective.negative_sample_rate
-        self._a, self._b, self._repulsion_strength = map(float, form.parameters)
+        self._parameters = np.array(parameters, dtype=np.float32)
         self._indptr = _as(graph.indptr, np.int64)
         self._indices = _as(graph.indices, np.int32)
         self._weights = _as(graph.weights, np.float32)
         self._pulls = 1 if graph.directed else 2
         self._fixed = _as(np.zeros(graph.n_obs) if request.fixed is None else request.fixed, np.bool_)
-        self._layout = np.array(request.layout, dtype=np.float32, order="C")
-        self._moved = np.empty_like(self._layout)
+        layout = np.array(request.layout, dtype=np.float32, order="C")
+        self._now = (0, layout, np.empty_like(layout))
         self._seed, self._n_jobs = request.seed % 2**63, request.n_jobs
         self._schedule()
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return self._now[0]
 
     @property
     def layout(self) -> Layout:
         """The present layout, a copy, float32 ``(n_obs, n_components)``."""
         return self._layout.copy()
+
+    @property
+    def _layout(self) -> Layout:
+        return self._now[1]
+
+    @property
+    def _moved(self) -> Layout:
+        return self._now[2]
 
     def step(self, n_epochs: int, **overrides: Any) -> None:
         """Go on by some epochs.
@@ -123,11 +141,11 @@ class SgdRun:
             left = f"{self.n_epochs - self.epoch} of {self.n_epochs} epochs are left"
             msg = f"n_epochs={n_epochs} is not allowed: {left}; take at most those, or plan more from the start"
             raise InputError(msg)
-        _check_overrides(overrides)
+        _check_overrides(overrides, self.overrides)
         for _ in range(n_epochs):
             self._run_epoch(**overrides)
-            self._layout, self._moved = self._moved, self._layout
-            self.epoch += 1
+            # One assignment, so that an interrupt finds the epoch and the layout of the same moment.
+            self._now = (self.epoch + 1, self._moved, self._layout)
 
     def state(self) -> Mapping[str, np.ndarray]:
         """Return the layout; all else follows from the request and the epoch."""
@@ -146,8 +164,7 @@ class SgdRun:
             given = f"a layout of shape {layout.shape} at epoch {epoch}"
             msg = f"state={given} is not allowed; expected {self._layout.shape} and an epoch up to {self.n_epochs}"
             raise InputError(msg)
-        self._layout = np.array(layout, dtype=np.float32, order="C")
-        self.epoch = int(epoch)
+        self._now = (int(epoch), np.array(layout, dtype=np.float32, order="C"), self._moved)
 
     def _schedule(self) -> None:
         """Order the cells so that those moved side by side use about as many edges."""
@@ -170,13 +187,21 @@ class SgdRun:
         negative_sample_rate: float | None = None,
         repulsion_strength: float | None = None,
     ) -> None:
-        from vicinal.kernels.lanes import lanes_epoch
         from vicinal.kernels.parallel import in_threads
 
+        parameters = self._parameters.copy()
+        if repulsion_strength is not None:
+            parameters[STRENGTH] = repulsion_strength
         rate = _either(learning_rate, self._learning_rate) * (1 - self.epoch / self.n_epochs)
-        strength = _either(repulsion_strength, self._repulsion_strength)
         negatives = _either(negative_sample_rate, self._negative_sample_rate)
+        in_threads(self._mover(parameters, np.float32(rate), negatives), self._tasks, self._n_jobs)
+
+    def _mover(self, parameters: NDArray[np.float32], rate: np.float32, negatives: float) -> Callable[[int, int], None]:
+        """Return what moves the blocks ``start`` to ``stop`` by one epoch."""
+        from vicinal.kernels.lanes import lanes_epoch
+
         layout = _frozen(self._layout)
+        a, b, strength = parameters
 
         def move(start: int, stop: int) -> None:
             lanes_epoch(
@@ -189,11 +214,11 @@ class SgdRun:
                 layout,
                 self._moved,
                 self._pulls,
-                np.float32(self._a),
-                np.float32(self._b),
-                np.float32(strength),
+                a,
+                b,
+                strength,
                 negatives,
-                np.float32(rate),
+                rate,
                 self._seed,
                 self.epoch,
                 self._most_uses,
@@ -201,7 +226,90 @@ class SgdRun:
                 stop,
             )
 
-        in_threads(move, self._tasks, self._n_jobs)
+        return move
+
+
+class GenericRun(SgdRun):
+    """The same optimisation with forces that are jitted functions, in a kernel compiled once a process."""
+
+    def __init__(self, request: OptimizeRequest, form: CoefficientForm | MetricForm, params: NumbaSgdParams) -> None:
+        from vicinal.kernels.generic import coefficient_epoch, metric_epoch, unannounced
+
+        if isinstance(form, MetricForm):
+            with unannounced():
+                _check_output_metric(form, request.layout.shape[1])
+            self._epoch_kernel = metric_epoch(form.metric)
+        else:
+            for name in ("attraction", "repulsion"):
+                require_jitted(
+                    f"{name} of the objective", getattr(form, name), "(squared_distance, parameters) -> factor"
+                )
+            self._epoch_kernel = coefficient_epoch(form.attraction, form.repulsion)
+            self.overrides = tuple(name for name in OVERRIDES if name != "repulsion_strength")
+        super().__init__(request, form.parameters, params)
+
+    def _schedule(self) -> None:
+        from vicinal.kernels.generic import unannounced
+        from vicinal.kernels.lanes import LARGEST_WEIGHT
+
+        n_obs = len(self._layout)
+        self._scale = np.float32(LARGEST_WEIGHT / (self._weights.max(initial=0) or 1))
+        n_tasks = 1 if n_obs < GENERIC_SERIAL_UP_TO else min(TASKS_PER_THREAD * self._n_jobs, n_obs)
+        self._tasks = np.linspace(0, n_obs, n_tasks + 1).astype(int)
+        with unannounced():
+            self._mover(self._parameters, np.float32(0), 0.0)(0, 0)  # no cell: this compiles
+
+    def _mover(self, parameters: NDArray[np.float32], rate: np.float32, negatives: float) -> Callable[[int, int], None]:
+        layout = _frozen(self._layout)
+
+        def move(start: int, stop: int) -> None:
+            self._epoch_kernel(
+                self._indptr,
+                self._indices,
+                self._weights,
+                self._scale,
+                self._fixed,
+                layout,
+                self._moved,
+                self._pulls,
+                parameters,
+                negatives,
+                rate,
+                self._seed,
+                self.epoch,
+                start,
+                stop,
+            )
+
+        return move
+
+
+def _usable_form(request: OptimizeRequest) -> KernelForm | MetricForm | CoefficientForm:
+    """Return the fastest form of the objective that there is a kernel for."""
+    offered = [request.objective.form(name) for name in FORMS if name in request.forms]
+    for form in offered:
+        if isinstance(form, CoefficientForm) or getattr(form, "family", None) == FAMILY:
+            return form
+    given = ", ".join(repr(getattr(form, "family", type(form).__name__)) for form in offered) or "none"
+    problem = f"has kernels of the family {FAMILY!r}, not {given}; choose another objective or optimizer"
+    raise StageError("optimizer", SPEC.name, problem)
+
+
+def _check_output_metric(form: MetricForm, n_components: int) -> None:
+    """Raise `InputError` unless the function works on two places and returns what the kernel takes from it."""
+    here, there = np.zeros(n_components, dtype=np.float32), np.full(n_components, 0.5, dtype=np.float32)
+    name, expected = function_name(form.metric), "(distance, gradient with respect to x)"
+    try:
+        distance, gradient = form.metric(here, there)
+        shape = np.shape(gradient)
+        float(distance)
+    except Exception as error:  # a user's function, and numba's compiler, may fail in any way
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        msg = f"the output metric {name!r} must take two places x, y and return {expected}; it failed: {reason}"
+        raise InputError(msg) from error
+    if shape != (n_components,):
+        msg = f"the output metric {name!r} returned a gradient of shape {shape}; expected ({n_components},)"
+        raise InputError(msg)
 
 
 def _planned_epochs(n_epochs: int | None, n_obs: int) -> int:
@@ -235,11 +343,11 @@ def _check_sizes(request: OptimizeRequest) -> None:
         raise InputError(msg)
 
 
-def _check_overrides(overrides: Mapping[str, Any]) -> None:
+def _check_overrides(overrides: Mapping[str, Any], allowed: Sequence[str]) -> None:
     for name, value in overrides.items():
-        if name not in OVERRIDES:
-            hint = did_you_mean(name, OVERRIDES)
-            msg = f"{name}={value!r} cannot be changed on the way; allowed are {listing(OVERRIDES)}.{hint}"
+        if name not in allowed:
+            hint = did_you_mean(name, allowed)
+            msg = f"{name}={value!r} cannot be changed on the way; allowed are {listing(allowed)}.{hint}"
             raise InputError(msg)
         require_number(name, value, low=0)
 
@@ -257,6 +365,6 @@ SPEC = BackendSpec(
     target="vicinal.backends.optimizer.numba_sgd:NumbaSgd",
     summary="Negative-sampling gradient descent on threads, the same bits for any number of them",
     params=NumbaSgdParams,
-    capabilities=Capabilities(forms=("kernel",), deterministic=True),
+    capabilities=Capabilities(forms=FORMS, deterministic=True),
     cite=("McInnes, Healy & Melville 2018, arXiv:1802.03426",),
 )

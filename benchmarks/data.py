@@ -1,0 +1,29 @@
+"""The data sets the benchmarks run on, as arrays."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+
+FOLDER = Path(os.environ.get("VICINAL_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+
+
+def fashion(n: int = 70_000) -> np.ndarray:
+    """Fashion-MNIST, 50 principal components, float32."""
+    return np.load(FOLDER / "fashion_mnist_pca50.npz")["X_pca"][:n].astype(np.float32)
+
+
+def fashion_labels(n: int = 70_000) -> np.ndarray:
+    return np.load(FOLDER / "fashion_mnist_pca50.npz")["y"][:n].astype(np.int64)
+
+
+def cytometry(n: int | None = None) -> np.ndarray:
+    """929,685 cells of 8 markers, float32."""
+    return np.load(FOLDER / "cytof_multicenter_8d.npz")["X"][:n].astype(np.float32)
+
+
+def as_cells(values: np.ndarray) -> ad.AnnData:
+    return ad.AnnData(np.zeros((len(values), 1), dtype=np.float32), obsm={"X_pca": values})

@@ -1,0 +1,139 @@
+"""What goes on along an optimisation besides it: snapshots, callbacks, checkpoints."""
+
+from __future__ import annotations
+
+import itertools
+import numbers
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vicinal.contract.data import Layout
+from vicinal.contract.errors import InputError
+from vicinal.contract.options import EmbedOptions
+
+CHECKPOINTS = 10
+"""Checkpoints a run writes unless told otherwise."""
+
+Callback = Callable[[int, Layout, float], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """What is done on the way.
+
+    Attributes
+    ----------
+    snapshots
+        Epochs at which the layout is kept.
+    callbacks
+        Called with epoch, layout and loss wherever the loss is recorded.
+    checkpoint
+        File the run is kept in.
+    checkpoint_every
+        Epochs between two checkpoints; None for a tenth of all.
+    """
+
+    snapshots: tuple[int, ...] = ()
+    callbacks: tuple[Callback, ...] = ()
+    checkpoint: str | None = None
+    checkpoint_every: int | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What of this is there, for people."""
+        notes = []
+        if self.snapshots:
+            notes.append(f"snapshots at epochs {', '.join(map(str, self.snapshots))}")
+        if self.checkpoint is not None:
+            often = "ten times" if self.checkpoint_every is None else f"every {self.checkpoint_every} epochs"
+            notes.append(f"checkpoint {self.checkpoint!r}, written {often}")
+        return tuple(notes)
+
+    def checkpoints(self, n_epochs: int) -> range:
+        """Return the epochs at which a run is kept."""
+        if self.checkpoint is None:
+            return range(0)
+        every = self.checkpoint_every or max(1, -(-n_epochs // CHECKPOINTS))
+        return range(every, n_epochs + 1, every)
+
+
+def plan_course(options: EmbedOptions) -> Course:
+    """Return what is asked for along the way.
+
+    Raises
+    ------
+    InputError
+        If a snapshot, a callback, the checkpoint's path or how often it is written cannot be used.
+    """
+    return Course(
+        snapshots=_snapshots(options.n_epochs),
+        callbacks=_callbacks(options.callbacks),
+        checkpoint=_checkpoint(options.checkpoint),
+        checkpoint_every=_checkpoint_every(options.checkpoint_every, options.checkpoint),
+    )
+
+
+def last_epoch(n_epochs: Any) -> Any:
+    """Return the number of epochs where a list of snapshots may stand for it."""
+    return _snapshots(n_epochs)[-1] if _is_list(n_epochs) else n_epochs
+
+
+def _is_list(n_epochs: Any) -> bool:
+    return isinstance(n_epochs, list | tuple | range) or (isinstance(n_epochs, np.ndarray) and n_epochs.ndim == 1)
+
+
+def _snapshots(n_epochs: Any) -> tuple[int, ...]:
+    if not _is_list(n_epochs):
+        return ()
+    epochs = list(n_epochs)
+    increasing = all(map(_is_integer, epochs)) and all(a < b for a, b in itertools.pairwise([-1, *epochs]))
+    if not epochs or not increasing:
+        allowed = "give the epochs to keep the map at as whole numbers from 0, increasing, such as [0, 50, 200]"
+        raise InputError(f"n_epochs={n_epochs!r} is not allowed; {allowed}")
+    return tuple(map(int, epochs))
+
+
+def _callbacks(given: Any) -> tuple[Callback, ...]:
+    if given is None:
+        return ()
+    found = (given,) if callable(given) or not isinstance(given, Iterable) else tuple(given)
+    for callback in found:
+        if not callable(callback):
+            wanted = "give a function of (epoch, layout, loss), or a list of such"
+            raise InputError(f"callbacks holds {callback!r}, which cannot be called; {wanted}")
+    return found
+
+
+def _checkpoint(given: Any) -> str | None:
+    if given is None:
+        return None
+    if not isinstance(given, str | os.PathLike) or not isinstance(os.fspath(given), str) or not os.fspath(given):
+        raise InputError(f"checkpoint={given!r} is not allowed; give the path of a file")
+    path = os.fspath(given)
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise InputError(f"checkpoint={path!r} is a folder; name a file")
+    if not target.parent.is_dir():
+        raise InputError(f"checkpoint={path!r}: there is no folder {str(target.parent)!r}; make it first")
+    if not os.access(target.parent, os.W_OK):
+        raise InputError(f"checkpoint={path!r}: the folder {str(target.parent)!r} cannot be written to")
+    return path
+
+
+def _checkpoint_every(given: Any, checkpoint: Any) -> int | None:
+    if given is None:
+        return None
+    if not _is_integer(given) or given < 1:
+        raise InputError(f"checkpoint_every={given!r} is not allowed; give a number of epochs, 1 or more")
+    if checkpoint is None:
+        raise InputError(f"checkpoint_every={given} says how often, but not where; give checkpoint=PATH too")
+    return int(given)
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)

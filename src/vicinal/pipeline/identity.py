@@ -1,0 +1,40 @@
+"""What a run was started with, as digests: a checkpoint is taken up only by the run it belongs to."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from vicinal.contract.data import Graph
+from vicinal.contract.source import Source
+
+from .plan import Plan
+
+
+def identify(plan: Plan, params: Mapping[str, Any], source: Source) -> str:
+    """Return a SHA-256 of the arguments of a run and of the rows and positions it was given."""
+    backends = {stage: choice.full_name for stage, choice in plan.stages.items()}
+    arguments = (sorted(params.items()), sorted(backends.items()), plan.course.snapshots, plan.n_obs)
+    arrays = {
+        "representation": source.representation.values if source.representation else None,
+        "labels": source.labels,
+        "fixed": source.fixed,
+        **source.arrays,
+    }
+    digest = hashlib.sha256(repr(arguments).encode())
+    for name, array in sorted(arrays.items()):
+        if array is not None:
+            digest.update(f"{name}{array.dtype}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def identify_graph(graph: Graph) -> str:
+    """Return a SHA-256 of a graph."""
+    digest = hashlib.sha256()
+    for array in (graph.indptr.astype(np.int64), graph.indices, graph.weights):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
