@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -229,17 +230,23 @@ def test_the_graph_is_not_copied():
 
 def test_an_interrupt_leaves_the_last_whole_epoch(monkeypatch):
     run, plain = (started(request(ring(6000)), n_epochs=5) for _ in range(2))
-    in_threads, calls = parallel.in_threads, []
+    workers, calls = parallel.workers, []
 
-    def interrupted(work, edges, n_jobs):
-        calls.append(edges)
-        if len(calls) == 3:
-            work(0, edges[-1] // 2)
-            raise KeyboardInterrupt
-        in_threads(work, edges, n_jobs)
+    @contextmanager
+    def interrupted(n_jobs):
+        with workers(n_jobs) as run_tasks:
+
+            def run_until_interrupted(work, edges):
+                calls.append(edges)
+                if len(calls) == 10:  # within the third epoch, which has four parts
+                    work(edges[0], edges[1])
+                    raise KeyboardInterrupt
+                run_tasks(work, edges)
+
+            yield run_until_interrupted
 
     with monkeypatch.context() as patched:
-        patched.setattr(parallel, "in_threads", interrupted)
+        patched.setattr(parallel, "workers", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run.step(5)
     assert run.epoch == 2

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from vicinal.kernels import lanes, power, random
-from vicinal.kernels.lanes import LANES, LARGEST_WEIGHT, lanes_epoch, uses_per_epoch
+from vicinal.kernels.lanes import LANES, LARGEST_WEIGHT, lanes_epoch, publish, uses_per_epoch
 
 CURVE = (1.5769434603, 0.8950608779, 1.0)
 
@@ -63,13 +63,14 @@ def run_epoch(
 ):
     n = len(layout)
     fixed = np.zeros(n, dtype=bool) if fixed is None else fixed
-    moved = np.full_like(layout, np.nan)
+    places, moved = np.full_like(layout, np.nan), np.full_like(layout, np.nan)
     scale, uses = scale_of(graph[2]), np.zeros(n, dtype=np.int64)
     uses_per_epoch(graph[0], graph[2], scale, fixed, uses)
     order = np.argsort(-uses, kind="stable").astype(np.int32) if order is None else order
     numbers = (*map(np.float32, curve), negatives, np.float32(rate), seed, epoch, int(uses.max() >> 16) + 2)
     for start, stop in ranges or [(0, -(-n // LANES))]:
-        lanes_epoch(*graph, scale, order, fixed, layout, moved, pulls, *numbers, start, stop)
+        lanes_epoch(*graph, scale, order, fixed, layout, places, pulls, *numbers, start, stop)
+        publish(order, places, moved, start, stop)
     return moved
 
 

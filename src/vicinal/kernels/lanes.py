@@ -1,7 +1,7 @@
 """UMAP's stochastic gradient descent (McInnes, Healy and Melville 2018), 64 vertices side by side.
 
-Every vertex moves only itself: it reads the others from the last epoch's layout and writes its own row of the next,
-so that threads cannot race and the order of work does not matter. A block of vertices takes its steps together, in
+Every vertex moves only itself: it reads the others from a layout that nobody writes meanwhile, so that threads cannot
+race and the order of work does not matter. A block of vertices takes its steps together, in
 loops of constant length that become vector instructions, and shares its negative samples: each vertex still meets
 uniform samples, and one read serves them all.
 """
@@ -103,7 +103,7 @@ def lanes_epoch(
     start: int,
     stop: int,
 ) -> None:
-    """Move the blocks ``start`` to ``stop`` of vertices by one epoch, from ``layout`` into ``moved``.
+    """Move the blocks ``start`` to ``stop`` of vertices by one epoch, as they lie in ``layout``.
 
     Parameters
     ----------
@@ -113,6 +113,8 @@ def lanes_epoch(
         All vertices, those of similar `uses_per_epoch` beside each other; 64 in a row are a block.
     fixed
         Vertices that stay.
+    moved
+        Where the new places go, in the order of ``order``.
     pulls
         How often an edge that is used pulls. Twice where the graph stores it from both ends: each of its two
         entries stands for a move of both ends, and here either end makes only its own.
@@ -188,7 +190,14 @@ def lanes_epoch(
                     for lane in range(LANES):
                         force = factor[lane] * (position[k, lane] - other)
                         position[k, lane] += rate * min(max(force, -STEP_LIMIT), STEP_LIMIT)
-        for lane in range(LANES):
-            if block * LANES + lane < n:
-                for k in range(n_components):
-                    moved[vertex[lane], k] = position[k, lane]
+        for place in range(block * LANES, min((block + 1) * LANES, n)):
+            for k in range(n_components):
+                moved[place, k] = position[k, place - block * LANES]
+
+
+@kernel
+def publish(order: np.ndarray, moved: np.ndarray, layout: np.ndarray, start: int, stop: int) -> None:
+    """Write what `lanes_epoch` left for the blocks ``start`` to ``stop`` to the rows of their vertices."""
+    for place in range(start * LANES, min(stop * LANES, len(order))):
+        for k in range(layout.shape[1]):
+            layout[order[place], k] = moved[place, k]

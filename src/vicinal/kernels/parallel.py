@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -28,11 +29,31 @@ def over_rows(work: Callable[[int, int], None], n_rows: int, n_jobs: int, *, chu
 
 def in_threads(work: Callable[[int, int], None], edges: Sequence[int] | np.ndarray, n_jobs: int) -> None:
     """Call ``work(start, stop)`` on the ranges between consecutive edges, in up to ``n_jobs`` threads."""
-    ranges = [(int(start), int(stop)) for start, stop in itertools.pairwise(edges)]
-    if n_jobs <= 1 or len(ranges) <= 1:
-        for start, stop in ranges:
-            work(start, stop)
+    with workers(min(n_jobs, len(edges) - 1)) as run:
+        run(work, edges)
+
+
+@contextmanager
+def workers(n_jobs: int) -> Iterator[Callable[[Callable[[int, int], None], Sequence[int] | np.ndarray], None]]:
+    """Keep threads for work that comes again and again.
+
+    Yields ``run(work, edges)``, which calls ``work(start, stop)`` on the ranges and returns when all are done.
+    """
+    if n_jobs <= 1:
+        yield in_turn
         return
-    with ThreadPoolExecutor(min(n_jobs, len(ranges))) as pool:
-        for _ in pool.map(lambda span: work(*span), ranges):
-            pass
+    with ThreadPoolExecutor(n_jobs) as pool:
+
+        def run(work: Callable[[int, int], None], edges: Sequence[int] | np.ndarray) -> None:
+            if len(edges) == 2:
+                return in_turn(work, edges)
+            for task in [pool.submit(work, int(start), int(stop)) for start, stop in itertools.pairwise(edges)]:
+                task.result()
+
+        yield run
+
+
+def in_turn(work: Callable[[int, int], None], edges: Sequence[int] | np.ndarray) -> None:
+    """Call ``work(start, stop)`` on the ranges between consecutive edges, one after the other."""
+    for start, stop in itertools.pairwise(edges):
+        work(int(start), int(stop))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,10 @@ SMALL_UP_TO = 10_000
 EPOCHS_SMALL, EPOCHS_LARGE = 500, 200
 CELLS_SORTED_TOGETHER = 4096
 SERIAL_UP_TO = 4096
-TASKS_PER_THREAD = 4
+TASKS_PER_THREAD = 2
+ROUNDS = 4
+"""Parts of an epoch. Cells of a later part see where those of the earlier ones have gone: neighbours that all moved
+at once would pass each other by, which costs quality while steps are long."""
 GENERIC_SERIAL_UP_TO = 256
 OVERRIDES = ("learning_rate", "negative_sample_rate", "repulsion_strength")
 FORMS = ("kernel", "metric", "coefficients")
@@ -100,6 +104,7 @@ class SgdRun:
         self._fixed = _as(np.zeros(graph.n_obs) if request.fixed is None else request.fixed, np.bool_)
         layout = np.array(request.layout, dtype=np.float32, order="C")
         self._now = (0, layout, np.empty_like(layout))
+        self._places = np.empty_like(layout)
         self._seed, self._n_jobs = request.seed % 2**63, request.n_jobs
         self._schedule()
 
@@ -142,10 +147,13 @@ class SgdRun:
             msg = f"n_epochs={n_epochs} is not allowed: {left}; take at most those, or plan more from the start"
             raise InputError(msg)
         _check_overrides(overrides, self.overrides)
-        for _ in range(n_epochs):
-            self._run_epoch(**overrides)
-            # One assignment, so that an interrupt finds the epoch and the layout of the same moment.
-            self._now = (self.epoch + 1, self._moved, self._layout)
+        from vicinal.kernels.parallel import workers
+
+        with workers(self._n_jobs) as run:
+            for _ in range(n_epochs):
+                self._run_epoch(run, **overrides)
+                # One assignment, so that an interrupt finds the epoch and the layout of the same moment.
+                self._now = (self.epoch + 1, self._moved, self._layout)
 
     def state(self) -> Mapping[str, np.ndarray]:
         """Return the layout; all else follows from the request and the epoch."""
@@ -175,32 +183,44 @@ class SgdRun:
         uses = np.zeros(n_obs, dtype=np.int64)
         uses_per_epoch(self._indptr, self._weights, self._scale, self._fixed, uses)
         order = np.lexsort((-uses, np.arange(n_obs) // CELLS_SORTED_TOGETHER))
-        self._order = _as(order, np.int32)
+        self._order = _as(_dealt(order, LANES, ROUNDS), np.int32)
         self._most_uses = int(uses.max(initial=0) >> FIXED_POINT) + 2
-        n_blocks = -(-n_obs // LANES)
-        n_tasks = 1 if n_obs < SERIAL_UP_TO else min(TASKS_PER_THREAD * self._n_jobs, n_blocks)
-        self._tasks = np.linspace(0, n_blocks, n_tasks + 1).astype(int)
+        self._rounds = self._divided(-(-n_obs // LANES), SERIAL_UP_TO)
+
+    def _divided(self, n_parts: int, serial_up_to: int) -> list[NDArray[np.intp]]:
+        """Return the edges of the tasks of each round, over blocks or cells."""
+        n_tasks = 1 if len(self._layout) < serial_up_to else TASKS_PER_THREAD * self._n_jobs
+        rounds = np.linspace(0, n_parts, min(ROUNDS, n_parts) + 1).astype(int)
+        return [np.unique(np.linspace(a, b, n_tasks + 1).astype(int)) for a, b in itertools.pairwise(rounds)]
 
     def _run_epoch(
         self,
+        run: Callable[..., None],
         learning_rate: float | None = None,
         negative_sample_rate: float | None = None,
         repulsion_strength: float | None = None,
     ) -> None:
-        from vicinal.kernels.parallel import in_threads
-
         parameters = self._parameters.copy()
         if repulsion_strength is not None:
             parameters[STRENGTH] = repulsion_strength
         rate = _either(learning_rate, self._learning_rate) * (1 - self.epoch / self.n_epochs)
         negatives = _either(negative_sample_rate, self._negative_sample_rate)
-        in_threads(self._mover(parameters, np.float32(rate), negatives), self._tasks, self._n_jobs)
+        np.copyto(self._moved, self._layout)
+        move = self._mover(parameters, np.float32(rate), negatives)
+        for tasks in self._rounds:
+            run(move, tasks)
+            self._publish(int(tasks[0]), int(tasks[-1]))
+
+    def _publish(self, start: int, stop: int) -> None:
+        from vicinal.kernels.lanes import publish
+
+        publish(self._order, self._places, self._moved, start, stop)
 
     def _mover(self, parameters: NDArray[np.float32], rate: np.float32, negatives: float) -> Callable[[int, int], None]:
         """Return what moves the blocks ``start`` to ``stop`` by one epoch."""
         from vicinal.kernels.lanes import lanes_epoch
 
-        layout = _frozen(self._layout)
+        layout = _frozen(self._moved)
         a, b, strength = parameters
 
         def move(start: int, stop: int) -> None:
@@ -212,7 +232,7 @@ class SgdRun:
                 self._order,
                 self._fixed,
                 layout,
-                self._moved,
+                self._places,
                 self._pulls,
                 a,
                 b,
@@ -254,13 +274,15 @@ class GenericRun(SgdRun):
 
         n_obs = len(self._layout)
         self._scale = np.float32(LARGEST_WEIGHT / (self._weights.max(initial=0) or 1))
-        n_tasks = 1 if n_obs < GENERIC_SERIAL_UP_TO else min(TASKS_PER_THREAD * self._n_jobs, n_obs)
-        self._tasks = np.linspace(0, n_obs, n_tasks + 1).astype(int)
+        self._rounds = self._divided(n_obs, GENERIC_SERIAL_UP_TO)
         with unannounced():
             self._mover(self._parameters, np.float32(0), 0.0)(0, 0)  # no cell: this compiles
 
+    def _publish(self, start: int, stop: int) -> None:
+        self._moved[start:stop] = self._places[start:stop]
+
     def _mover(self, parameters: NDArray[np.float32], rate: np.float32, negatives: float) -> Callable[[int, int], None]:
-        layout = _frozen(self._layout)
+        layout = _frozen(self._moved)
 
         def move(start: int, stop: int) -> None:
             self._epoch_kernel(
@@ -270,7 +292,7 @@ class GenericRun(SgdRun):
                 self._scale,
                 self._fixed,
                 layout,
-                self._moved,
+                self._places,
                 self._pulls,
                 parameters,
                 negatives,
@@ -310,6 +332,14 @@ def _check_output_metric(form: MetricForm, n_components: int) -> None:
     if shape != (n_components,):
         msg = f"the output metric {name!r} returned a gradient of shape {shape}; expected ({n_components},)"
         raise InputError(msg)
+
+
+def _dealt(order: NDArray[np.intp], size: int, n_rounds: int) -> NDArray[np.intp]:
+    """Deal blocks of cells out to the rounds in turn; the last block, which may be short, stays last."""
+    whole = len(order) // size
+    blocks = order[: whole * size].reshape(whole, size)
+    dealt = [blocks[part::n_rounds].ravel() for part in range(n_rounds)]
+    return np.concatenate([*dealt, order[whole * size :]])
 
 
 def _planned_epochs(n_epochs: int | None, n_obs: int) -> int:
