@@ -1,6 +1,7 @@
 """Stochastic gradient descent with forces given as jitted functions, one vertex at a time.
 
-The same steps as in `lanes`: each vertex moves only itself, from the last epoch's layout, and uses the same edges.
+The same steps as in `lanes`: each vertex moves only itself, reading the others from a layout that stays as it is
+meanwhile, and uses the same edges.
 Numba cannot keep a kernel on disk that calls functions it is given, so each process compiles it anew.
 """
 
@@ -112,7 +113,7 @@ def move(own: np.ndarray, force: np.ndarray, rate: np.float32) -> None:
 
 
 def epoch_of(pull: Any, push: Any) -> Any:
-    """Return what moves the vertices ``start`` to ``stop`` by one epoch, from ``layout`` into ``moved``.
+    """Return what moves the vertices ``start`` to ``stop`` by one epoch, from ``layout`` into the rows of ``moved``.
 
     Its arguments are those of `lanes_epoch`; ``parameters``, a float32 array, goes to both forces.
     """
