@@ -1,6 +1,6 @@
 """The optimiser alone against the peers': same neighbours, graph and first layout (principal components), alternating.
 
-python benchmarks/optimizer.py [fashion|cytometry] [n_epochs]; the peers run with the Python named by VICINAL_PEERS.
+python benchmarks/optimizer.py [fashion|cytometry] [n_epochs] [n_seeds]; the peers run with the Python named by VICINAL_PEERS.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from vicinal.pipeline.run import measure, score_request
 from vicinal.plugin.manager import get_manager
 
 PEERS = Path(__file__).with_name("peers")
-SEEDS = (1, 2, 3)
 COLUMNS = ("knn_recall_15", "label_accuracy", "global_correlation")
 OBJECTIVE = UmapObjective(UmapParams(min_dist=0.1))
 
@@ -80,8 +79,8 @@ def quality(rows: np.ndarray, layout: np.ndarray, labels: np.ndarray | None, thr
     return scores
 
 
-def main(data: str = "fashion", n_epochs: int = 200) -> None:
-    threads = available_threads()
+def main(data: str = "fashion", n_epochs: int = 200, n_seeds: int = 3) -> None:
+    threads, seeds = available_threads(), range(1, n_seeds + 1)
     rows, labels, knn = (
         (fashion(), fashion_labels(), "exact") if data == "fashion" else (cytometry(), None, "pynndescent")
     )
@@ -93,7 +92,7 @@ def main(data: str = "fashion", n_epochs: int = 200) -> None:
         path = Path(folder) / "given.npz"
         np.savez(path, **given)
         scripts = {"umap-learn": "umap_learn.py", "manifolds-rs": "manifolds.py"}
-        for seed in SEEDS:
+        for seed in seeds:
             runs = {"vicinal": lambda seed=seed: ours(given, seed, n_epochs, threads)}
             runs |= {
                 name: lambda s=script, seed=seed: peer(s, path, seed, n_epochs) for name, script in scripts.items()
@@ -102,7 +101,7 @@ def main(data: str = "fashion", n_epochs: int = 200) -> None:
                 taken, layout = run()
                 seconds.setdefault(name, []).append(taken)
                 scores.setdefault(name, []).append(quality(rows, layout, labels, threads))
-    print(f"{data}: {len(rows):,} x {rows.shape[1]}, {n_epochs} epochs, {threads} threads, seeds {SEEDS}")
+    print(f"{data}: {len(rows):,} x {rows.shape[1]}, {n_epochs} epochs, {threads} threads, seeds {seeds}")
     for name, taken in seconds.items():
         ratio = statistics.median(theirs / own for theirs, own in zip(taken, seconds["vicinal"], strict=True))
         means = {c: np.mean([s[c] for s in scores[name]]) for c in COLUMNS if c in scores[name][0]}
@@ -111,4 +110,4 @@ def main(data: str = "fashion", n_epochs: int = 200) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2], *map(int, sys.argv[2:3]))
+    main(*sys.argv[1:2], *map(int, sys.argv[2:4]))

@@ -55,7 +55,7 @@ class LossProbe:
         Edges, and other pairs, in the sample.
     """
 
-    def __init__(self, graph: Graph, objective: Objective, *, seed: int, n_pairs: int = 20_000) -> None:
+    def __init__(self, graph: Graph, objective: Objective, *, seed: int, n_pairs: int = 10_000) -> None:
         self._objective = objective
         self._squared_distances = getattr(objective, "squared_distances", _squared_euclidean)
         factor = objective.negative_sample_rate / max(graph.n_obs, 1) * (1.0 if graph.directed else 0.5)
@@ -72,12 +72,13 @@ class LossProbe:
         }
 
     def _weighted_sum(self, pairs: Pairs, loss: Callable[[NDArray], NDArray], layout: Layout) -> float:
-        squared = self._squared_distances(layout[pairs.heads], layout[pairs.tails])
+        squared = self._squared_distances(layout.take(pairs.heads, axis=0), layout.take(pairs.tails, axis=0))
         return float(np.sum(pairs.shares * loss(squared)))
 
 
 def _squared_euclidean(x: Layout, y: Layout) -> NDArray[np.float64]:
-    return np.square(x.astype(np.float64) - y).sum(axis=1)
+    difference = np.subtract(x, y, dtype=np.float64)
+    return np.einsum("ij,ij->i", difference, difference)
 
 
 def _all_pairs(graph: Graph, factor: float) -> tuple[Pairs, Pairs]:

@@ -128,7 +128,8 @@ class UmapObjective:
     def squared_distances(self, x: Layout, y: Layout) -> NDArray[np.float64]:
         """Return the squared distance of each row of ``x`` to the row of ``y`` beside it, in the output metric."""
         if self.params.output_metric == "euclidean":
-            return np.square(x.astype(np.float64) - y).sum(axis=1)
+            difference = np.subtract(x, y, dtype=np.float64)
+            return np.einsum("ij,ij->i", difference, difference)
         from vicinal.kernels.generic import distances_of, unannounced
 
         distances = np.zeros(len(x))
