@@ -1,6 +1,8 @@
 """The optimiser alone against the peers': same neighbours, graph and first layout (principal components), alternating.
 
-python benchmarks/optimizer.py [fashion|cytometry] [n_epochs] [n_seeds]; the peers run with the Python named by VICINAL_PEERS.
+python benchmarks/optimizer.py [fashion|cytometry] [n_epochs] [n_seeds]
+
+The peers run with the Python that VICINAL_PEERS names.
 """
 
 from __future__ import annotations
