@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -77,7 +78,7 @@ def neighbors(
     source = Source(n_obs=adata.n_obs, representation=representation, notes=(note,) if note else ())
     plan = plan_neighbors(source, options)
     timings: dict[str, float] = {}
-    timer = lambda stage, choice: timed(stage, choice, timings)  # noqa: E731  a partial of two names
+    timer = functools.partial(timed, timings=timings)
     found = find_neighbors(plan.stages["knn"], plan, source, timer)
     weighed = make_graph(plan.stages["graph"], plan, source, found, timer)
     target = duplicate(adata) if copy else adata
