@@ -112,14 +112,12 @@ def test_edges_are_used_as_often_as_umap_learn_schedules_them(data_dir):
     n = len(weights)
     layout = np.zeros((n + 1, 1), dtype=np.float32)
     layout[n] = 1
-    moved, fixed = np.empty_like(layout), np.zeros(n + 1, dtype=bool)
-    indptr, indices = np.append(np.arange(n + 1), n), np.full(n, n, dtype=np.int32)
-    uses = np.zeros(n)
-    scale, order = LARGEST_WEIGHT / weights.max(), np.arange(n + 1, dtype=np.int32)
-    arrays, curve = (indptr, indices, weights, scale, order, fixed, layout, moved), map(np.float32, (A, B, 1.0))
-    numbers = (1, *curve, 0.0, np.float32(1e-3), 3)
+    moved, uses = np.empty_like(layout), np.zeros(n)
+    starts, ends = np.append(np.arange(n + 1), n), np.full(n, n, dtype=np.int32)
+    shares = np.round(weights * (LARGEST_WEIGHT / weights.max())).astype(np.uint16)
+    numbers = (1, *map(np.float32, (A, B, 1.0)), 0.0, np.float32(1e-3), 3)
     for epoch in range(n_epochs):
-        lanes_epoch(*arrays, *numbers, epoch, 2, 0, n // LANES + 1)
+        lanes_epoch(starts, ends, shares, layout, moved, *numbers, epoch, 0, 2, 0, n // LANES + 1)
         uses += moved[:n, 0] > 0
     assert np.abs(uses - scheduled).max() < 5
     assert abs((uses - scheduled).mean()) < 0.05

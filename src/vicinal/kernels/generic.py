@@ -17,7 +17,7 @@ import numba
 import numpy as np
 
 from .compile import OPTIONS, announcement
-from .lanes import FIXED_POINT, FRACTION, NEAREST, ONE, SOFTENING, STEP_LIMIT, TWO, U48, ZERO, fixed_point
+from .lanes import FIXED_POINT, LANES, NEAREST, ONE, SOFTENING, STEP_LIMIT, TWO, ZERO, fixed_point, phased
 from .power import power
 from .random import below, draw, even_draw, uniform
 
@@ -115,7 +115,8 @@ def move(own: np.ndarray, force: np.ndarray, rate: np.float32) -> None:
 def epoch_of(pull: Any, push: Any) -> Any:
     """Return what moves the vertices ``start`` to ``stop`` by one epoch, from ``layout`` into the rows of ``moved``.
 
-    Its arguments are those of `lanes_epoch`; ``parameters``, a float32 array, goes to both forces.
+    The graph comes as it is stored, with the scale that brings its largest weight to `LARGEST_WEIGHT` and a mask of
+    the vertices that stay; ``parameters``, a float32 array, goes to both forces; the rest is as in `lanes_epoch`.
     """
 
     def move_vertices(
@@ -132,6 +133,7 @@ def epoch_of(pull: Any, push: Any) -> Any:
         rate,
         seed,
         epoch,
+        phase,
         start,
         stop,
     ):
@@ -140,17 +142,16 @@ def epoch_of(pull: Any, push: Any) -> Any:
         force = np.empty(n_components, np.float32)
         whole = int(np.floor(negatives))
         fraction = np.float32(negatives - np.floor(negatives))
-        offset_key, epoch_key = draw(seed, 0), draw(seed, epoch + 1)
+        offset_key, epoch_key = draw(seed, 0), draw(draw(seed, epoch + 1), phase)
         for i in range(start, stop):
             own[:] = layout[i]
             key, drawn = draw(epoch_key, i), 0
-            covered = np.uint32(even_draw(draw(offset_key, i), epoch) >> U48)
+            covered = phased(even_draw(draw(offset_key, i // LANES), epoch), phase)
             last = indptr[i] if fixed[i] else indptr[i + 1]
             for edge in range(indptr[i], last):
-                covered = np.uint32(covered + fixed_point(weights[edge], scale))
-                used = covered >> FIXED_POINT
-                covered = np.uint32(covered & FRACTION)
-                if used == 0:
+                before = covered >> FIXED_POINT
+                covered += np.uint64(fixed_point(weights[edge], scale))
+                if covered >> FIXED_POINT == before:
                     continue
                 other[:] = layout[indices[edge]]
                 for _ in range(pulls):

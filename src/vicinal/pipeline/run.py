@@ -443,7 +443,7 @@ def guarded(stage: str, choice: Choice, timings: dict[str, float]) -> Iterator[N
     start = time.perf_counter()
     try:
         yield
-    except (VicinalError, KeyboardInterrupt):
+    except (VicinalError, KeyboardInterrupt, GeneratorExit):  # the last: interrupted as it is entered or left
         raise
     except BaseException as error:  # SystemExit, a Rust panic: a backend may fail in any way; say which one did
         raise StageError(stage, choice.full_name, f"{type(error).__name__}: {error}") from error

@@ -23,10 +23,14 @@ SMALL_UP_TO = 10_000
 EPOCHS_SMALL, EPOCHS_LARGE = 500, 200
 CELLS_SORTED_TOGETHER = 4096
 SERIAL_UP_TO = 4096
+ARRANGED_AT_ONCE = 65_536
 TASKS_PER_THREAD = 2
 ROUNDS = 4
 """Parts of an epoch. Cells of a later part see where those of the earlier ones have gone: neighbours that all moved
 at once would pass each other by, which costs quality while steps are long."""
+FEWEST_PASSES, MOST_PASSES = 60, 3
+"""Passes over the cells in a run, and the most in an epoch: where epochs are few, the uses of each are spread over
+several passes, so that a move reaches the neighbours of neighbours within it."""
 GENERIC_SERIAL_UP_TO = 256
 OVERRIDES = ("learning_rate", "negative_sample_rate", "repulsion_strength")
 FORMS = ("kernel", "metric", "coefficients")
@@ -97,16 +101,19 @@ class SgdRun:
         self._learning_rate = params.learning_rate
         self._negative_sample_rate = request.objective.negative_sample_rate
         self._parameters = np.array(parameters, dtype=np.float32)
-        self._indptr = _as(graph.indptr, np.int64)
-        self._indices = _as(graph.indices, np.int32)
-        self._weights = _as(graph.weights, np.float32)
         self._pulls = 1 if graph.directed else 2
-        self._fixed = _as(np.zeros(graph.n_obs) if request.fixed is None else request.fixed, np.bool_)
-        layout = np.array(request.layout, dtype=np.float32, order="C")
+        self._passes = _planned_passes(self.n_epochs)
+        self._seed, self._n_jobs = request.seed % 2**63, request.n_jobs
+        fixed = np.zeros(graph.n_obs) if request.fixed is None else request.fixed
+        self._schedule(
+            _as(graph.indptr, np.int64),
+            _as(graph.indices, np.int32),
+            _as(graph.weights, np.float32),
+            _as(fixed, np.bool_),
+        )
+        layout = self._arranged(request.layout)
         self._now = (0, layout, np.empty_like(layout))
         self._places = np.empty_like(layout)
-        self._seed, self._n_jobs = request.seed % 2**63, request.n_jobs
-        self._schedule()
 
     @property
     def epoch(self) -> int:
@@ -116,10 +123,11 @@ class SgdRun:
     @property
     def layout(self) -> Layout:
         """The present layout, a copy, float32 ``(n_obs, n_components)``."""
-        return self._layout.copy()
+        return self._layout[self._rank]
 
     @property
     def _layout(self) -> Layout:
+        """The present layout in the order the cells are worked on."""
         return self._now[1]
 
     @property
@@ -172,24 +180,45 @@ class SgdRun:
             given = f"a layout of shape {layout.shape} at epoch {epoch}"
             msg = f"state={given} is not allowed; expected {self._layout.shape} and an epoch up to {self.n_epochs}"
             raise InputError(msg)
-        self._now = (int(epoch), np.array(layout, dtype=np.float32, order="C"), self._moved)
+        self._now = (int(epoch), self._arranged(layout), self._moved)
 
-    def _schedule(self) -> None:
-        """Order the cells so that those moved side by side use about as many edges."""
-        from vicinal.kernels.lanes import FIXED_POINT, LANES, LARGEST_WEIGHT, uses_per_epoch
+    def _arranged(self, layout: Layout) -> Layout:
+        return np.ascontiguousarray(layout, dtype=np.float32)[self._order]
 
-        n_obs = len(self._layout)
-        self._scale = np.float32(LARGEST_WEIGHT / (self._weights.max(initial=0) or 1))
+    def _schedule(
+        self,
+        indptr: NDArray[np.int64],
+        indices: NDArray[np.int32],
+        weights: NDArray[np.float32],
+        fixed: NDArray[np.bool_],
+    ) -> None:
+        """Order the cells so that those moved side by side use about as many edges, and lay these out in that order."""
+        from vicinal.kernels.lanes import LANES, ONE_USE, arrange, uses_per_epoch
+        from vicinal.kernels.parallel import over_rows
+
+        n_obs, scale = len(fixed), self._fixed_point_scale(weights)
         uses = np.zeros(n_obs, dtype=np.int64)
-        uses_per_epoch(self._indptr, self._weights, self._scale, self._fixed, uses)
+        uses_per_epoch(indptr, weights, scale, fixed, uses)
         order = np.lexsort((-uses, np.arange(n_obs) // CELLS_SORTED_TOGETHER))
         self._order = _as(_dealt(order, LANES, ROUNDS), np.int32)
-        self._most_uses = int(uses.max(initial=0) >> FIXED_POINT) + 2
-        self._rounds = self._divided(-(-n_obs // LANES), SERIAL_UP_TO)
+        self._rank = _inverse(self._order)
+        self._most_uses = int(uses.max(initial=0)) // ONE_USE + 2
+        self._cells_a_part = LANES
+        self._rounds = self._divided(-(-n_obs // LANES), serial=n_obs < SERIAL_UP_TO)
+        self._starts = np.append(0, np.cumsum(np.where(fixed, 0, np.diff(indptr))[self._order]))
+        self._ends = np.empty(self._starts[-1], dtype=np.int32)
+        self._shares = np.empty(self._starts[-1], dtype=np.uint16)
+        edges = (indptr, indices, weights, scale, self._order, self._rank, self._starts, self._ends, self._shares)
+        over_rows(lambda start, stop: arrange(*edges, start, stop), n_obs, self._n_jobs, chunk=ARRANGED_AT_ONCE)
 
-    def _divided(self, n_parts: int, serial_up_to: int) -> list[NDArray[np.intp]]:
+    def _fixed_point_scale(self, weights: NDArray[np.float32]) -> np.float32:
+        from vicinal.kernels.lanes import LARGEST_WEIGHT
+
+        return np.float32(LARGEST_WEIGHT / (weights.max(initial=0) or 1) / self._passes)
+
+    def _divided(self, n_parts: int, *, serial: bool) -> list[NDArray[np.intp]]:
         """Return the edges of the tasks of each round, over blocks or cells."""
-        n_tasks = 1 if len(self._layout) < serial_up_to else TASKS_PER_THREAD * self._n_jobs
+        n_tasks = 1 if serial else TASKS_PER_THREAD * self._n_jobs
         rounds = np.linspace(0, n_parts, min(ROUNDS, n_parts) + 1).astype(int)
         return [np.unique(np.linspace(a, b, n_tasks + 1).astype(int)) for a, b in itertools.pairwise(rounds)]
 
@@ -200,24 +229,25 @@ class SgdRun:
         negative_sample_rate: float | None = None,
         repulsion_strength: float | None = None,
     ) -> None:
+        from vicinal.kernels.lanes import ONE_USE
+
         parameters = self._parameters.copy()
         if repulsion_strength is not None:
             parameters[STRENGTH] = repulsion_strength
         rate = _either(learning_rate, self._learning_rate) * (1 - self.epoch / self.n_epochs)
         negatives = _either(negative_sample_rate, self._negative_sample_rate)
         np.copyto(self._moved, self._layout)
-        move = self._mover(parameters, np.float32(rate), negatives)
-        for tasks in self._rounds:
-            run(move, tasks)
-            self._publish(int(tasks[0]), int(tasks[-1]))
+        for phase in range(0, ONE_USE, -(-ONE_USE // self._passes)):
+            move = self._mover(parameters, np.float32(rate), negatives, phase)
+            for tasks in self._rounds:
+                run(move, tasks)
+                moved = slice(int(tasks[0]) * self._cells_a_part, int(tasks[-1]) * self._cells_a_part)
+                self._moved[moved] = self._places[moved]
 
-    def _publish(self, start: int, stop: int) -> None:
-        from vicinal.kernels.lanes import publish
-
-        publish(self._order, self._places, self._moved, start, stop)
-
-    def _mover(self, parameters: NDArray[np.float32], rate: np.float32, negatives: float) -> Callable[[int, int], None]:
-        """Return what moves the blocks ``start`` to ``stop`` by one epoch."""
+    def _mover(
+        self, parameters: NDArray[np.float32], rate: np.float32, negatives: float, phase: int
+    ) -> Callable[[int, int], None]:
+        """Return what moves the blocks ``start`` to ``stop`` by the pass at a phase of the epoch."""
         from vicinal.kernels.lanes import lanes_epoch
 
         layout = _frozen(self._moved)
@@ -225,12 +255,9 @@ class SgdRun:
 
         def move(start: int, stop: int) -> None:
             lanes_epoch(
-                self._indptr,
-                self._indices,
-                self._weights,
-                self._scale,
-                self._order,
-                self._fixed,
+                self._starts,
+                self._ends,
+                self._shares,
                 layout,
                 self._places,
                 self._pulls,
@@ -241,6 +268,7 @@ class SgdRun:
                 rate,
                 self._seed,
                 self.epoch,
+                phase,
                 self._most_uses,
                 start,
                 stop,
@@ -267,21 +295,25 @@ class GenericRun(SgdRun):
             self._epoch_kernel = coefficient_epoch(form.attraction, form.repulsion)
             self.overrides = tuple(name for name in OVERRIDES if name != "repulsion_strength")
         super().__init__(request, form.parameters, params)
-
-    def _schedule(self) -> None:
-        from vicinal.kernels.generic import unannounced
-        from vicinal.kernels.lanes import LARGEST_WEIGHT
-
-        n_obs = len(self._layout)
-        self._scale = np.float32(LARGEST_WEIGHT / (self._weights.max(initial=0) or 1))
-        self._rounds = self._divided(n_obs, GENERIC_SERIAL_UP_TO)
         with unannounced():
-            self._mover(self._parameters, np.float32(0), 0.0)(0, 0)  # no cell: this compiles
+            self._mover(self._parameters, np.float32(0), 0.0, 0)(0, 0)  # no cell: this compiles
 
-    def _publish(self, start: int, stop: int) -> None:
-        self._moved[start:stop] = self._places[start:stop]
+    def _schedule(
+        self,
+        indptr: NDArray[np.int64],
+        indices: NDArray[np.int32],
+        weights: NDArray[np.float32],
+        fixed: NDArray[np.bool_],
+    ) -> None:
+        self._indptr, self._indices, self._weights, self._fixed = indptr, indices, weights, fixed
+        n_obs, self._scale = len(fixed), self._fixed_point_scale(weights)
+        self._order = self._rank = np.arange(n_obs, dtype=np.int32)
+        self._cells_a_part = 1
+        self._rounds = self._divided(n_obs, serial=n_obs < GENERIC_SERIAL_UP_TO)
 
-    def _mover(self, parameters: NDArray[np.float32], rate: np.float32, negatives: float) -> Callable[[int, int], None]:
+    def _mover(
+        self, parameters: NDArray[np.float32], rate: np.float32, negatives: float, phase: int
+    ) -> Callable[[int, int], None]:
         layout = _frozen(self._moved)
 
         def move(start: int, stop: int) -> None:
@@ -299,6 +331,7 @@ class GenericRun(SgdRun):
                 rate,
                 self._seed,
                 self.epoch,
+                phase,
                 start,
                 stop,
             )
@@ -342,10 +375,21 @@ def _dealt(order: NDArray[np.intp], size: int, n_rounds: int) -> NDArray[np.intp
     return np.concatenate([*dealt, order[whole * size :]])
 
 
+def _inverse(order: NDArray[np.int32]) -> NDArray[np.int32]:
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order), dtype=np.int32)
+    return _frozen(rank)
+
+
 def _planned_epochs(n_epochs: int | None, n_obs: int) -> int:
     if n_epochs is not None:
         return int(n_epochs)
     return EPOCHS_SMALL if n_obs <= SMALL_UP_TO else EPOCHS_LARGE
+
+
+def _planned_passes(n_epochs: int) -> int:
+    """Return the passes of an epoch."""
+    return min(max(FEWEST_PASSES // max(n_epochs, 1), 1), MOST_PASSES)
 
 
 def _either(value: float | None, default: float) -> float:
