@@ -1,16 +1,17 @@
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernel_helpers import arranged, interpreted, random_graph, scale_of
 from numba import njit
-from scipy import sparse
 from umap import distances as umap_distances
 
 from vicinal.kernels import generic, lanes, output_metrics, power, random
 from vicinal.kernels.generic import coefficient_epoch, distances_of, metric_epoch
-from vicinal.kernels.lanes import LARGEST_WEIGHT
 
 CURVE = (1.5769434603, 0.8950608779, 1.0)
 
@@ -32,19 +33,6 @@ def manhattan(x, y):
     return np.abs(x - y).sum(), np.sign(x - y)
 
 
-def random_graph(n, density, rng, *, directed=False):
-    matrix = sparse.random(n, n, density, random_state=rng, dtype=np.float32, format="csr")
-    matrix = sparse.csr_matrix(matrix if directed else matrix.maximum(matrix.T))
-    matrix.setdiag(0)
-    matrix.eliminate_zeros()
-    matrix.sort_indices()
-    return matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), matrix.data
-
-
-def scale_of(weights):
-    return LARGEST_WEIGHT / np.float32(weights.max(initial=0) or 1)
-
-
 def run_epoch(
     kernel,
     graph,
@@ -57,18 +45,20 @@ def run_epoch(
     rate=1.0,
     seed=3,
     epoch=0,
+    phase=0,
     ranges=None,
 ):
     n = len(layout)
     fixed = np.zeros(n, dtype=bool) if fixed is None else fixed
     moved, parameters = np.full_like(layout, np.nan), np.array(curve, dtype=np.float32)
-    numbers = (pulls, parameters, negatives, np.float32(rate), seed, epoch)
+    numbers = (pulls, parameters, negatives, np.float32(rate), seed, epoch, phase)
+    edges, _ = arranged(graph, scale_of(graph[2]), fixed, np.arange(n, dtype=np.int32))
     for start, stop in ranges or [(0, n)]:
-        kernel(*graph, scale_of(graph[2]), fixed, layout, moved, *numbers, start, stop)
+        kernel(*edges, layout, moved, *numbers, start, stop)
     return moved
 
 
-def naive_epoch(pull, push, graph, layout, *, fixed, pulls, curve, negatives, rate, seed, epoch):
+def naive_epoch(pull, push, graph, layout, *, fixed, pulls, curve, negatives, rate, seed, epoch, phase):
     """The epoch written down from its description, in double precision; forces are ``f(own, other, curve)``."""
     indptr, indices, weights = graph
     curve = [float(np.float32(value)) for value in curve]
@@ -79,10 +69,11 @@ def naive_epoch(pull, push, graph, layout, *, fixed, pulls, curve, negatives, ra
         return random.draw(np.uint64(key), np.uint64(counter))
 
     for i in np.flatnonzero(~fixed):
-        offset = int(random.even_draw(np.uint64(draw(draw(seed, 0), i)), np.uint64(epoch))) >> 48
+        offset = int(random.even_draw(np.uint64(draw(draw(seed, 0), i // lanes.LANES)), np.uint64(epoch))) >> 48
+        offset = (offset + phase) % 2**16
         row = slice(indptr[i], indptr[i + 1])
         ends = offset + np.concatenate([[0], np.cumsum(parts[row])])
-        key, counter = draw(draw(seed, epoch + 1), i), iter(range(10**9))
+        key, counter = draw(draw(draw(seed, epoch + 1), phase), i), iter(range(10**9))
         for j in indices[row][np.diff(ends // 2**16) > 0]:
             for _ in range(pulls):
                 moved[i] += rate * np.clip(pull(moved[i], layout[j].astype(float), curve), -4, 4)
@@ -124,17 +115,16 @@ KERNELS = {
 }
 
 
-def interpreted_kernel(name, patched):
-    """Return the kernel as plain Python, with all that it calls."""
-    for module in (random, power, lanes, generic, output_metrics):
-        for attribute, value in vars(module).items():
-            if hasattr(value, "py_func"):
-                patched.setattr(module, attribute, value.py_func)
-    patched.setattr(generic, "compiled", lambda function: function)
-    if name == "coefficients":
-        return coefficient_epoch.__wrapped__(pull_factor.py_func, push_factor.py_func)
-    metric = {"euclidean": output_metrics.euclidean, "manhattan": manhattan.py_func}[name]
-    return metric_epoch.__wrapped__(metric)
+@contextmanager
+def interpreted_kernel(name):
+    """Yield the kernel as plain Python, with all that it calls."""
+    with interpreted(random, power, lanes, generic, output_metrics), pytest.MonkeyPatch.context() as patched:
+        patched.setattr(generic, "compiled", lambda function: function)
+        if name == "coefficients":
+            yield coefficient_epoch.__wrapped__(pull_factor.py_func, push_factor.py_func)
+        else:
+            metric = {"euclidean": output_metrics.euclidean, "manhattan": manhattan.py_func}[name]
+            yield metric_epoch.__wrapped__(metric)
 
 
 @pytest.mark.parametrize("name", KERNELS)
@@ -148,8 +138,11 @@ def interpreted_kernel(name, patched):
     strength=st.sampled_from([0.0, 1.0, 3.0]),
     seed=st.integers(0, 2**63 - 1),
     epoch=st.integers(0, 1000),
+    phase=st.integers(0, 2**16 - 1),
 )
-def test_equals_python_and_a_naive_version(name, n, n_components, density, negatives, pulls, strength, seed, epoch):
+def test_equals_python_and_a_naive_version(
+    name, n, n_components, density, negatives, pulls, strength, seed, epoch, phase
+):
     rng = np.random.default_rng(seed % 1000)
     graph = random_graph(n, density, rng, directed=pulls == 1)
     # Far enough apart that single and double precision take the same course.
@@ -162,11 +155,12 @@ def test_equals_python_and_a_naive_version(name, n, n_components, density, negat
         "rate": 0.05,
         "seed": seed,
         "epoch": epoch,
+        "phase": phase,
     }
     make, metric = KERNELS[name]
     moved = run_epoch(make(), graph, layout, **settings)
-    with pytest.MonkeyPatch.context() as patched, np.errstate(all="ignore"):
-        python = run_epoch(interpreted_kernel(name, patched), graph, layout, **settings)
+    with interpreted_kernel(name) as kernel:
+        python = run_epoch(kernel, graph, layout, **settings)
     np.testing.assert_allclose(moved, python, rtol=1e-5, atol=1e-4)
     naive = naive_epoch(*naive_forces(metric), graph, layout, **settings)
     np.testing.assert_allclose(moved, naive, rtol=1e-3, atol=2e-3)
@@ -188,11 +182,10 @@ def test_uses_the_same_edges_as_the_fast_kernel(rng):
     """With coefficients of UMAP and no negative samples the two kernels differ by rounding alone."""
     graph = random_graph(130, 0.1, rng)
     layout = rng.normal(scale=5, size=(130, 2)).astype(np.float32)
-    uses, fixed, scale = np.zeros(130, dtype=np.int64), np.zeros(130, dtype=bool), scale_of(graph[2])
-    lanes.uses_per_epoch(graph[0], graph[2], scale, fixed, uses)
-    order, moved = np.arange(130, dtype=np.int32), np.empty_like(layout)
-    curve = (*map(np.float32, CURVE), 0.0, np.float32(0.1), 3, 7, int(uses.max() >> 16) + 2)
-    lanes.lanes_epoch(*graph, scale, order, fixed, layout, moved, 2, *curve, 0, 3)
+    fixed, moved, order = np.zeros(130, dtype=bool), np.empty_like(layout), np.arange(130, dtype=np.int32)
+    edges, _ = arranged(graph, scale_of(graph[2]), fixed, order)
+    curve, most_uses = map(np.float32, CURVE), int(np.diff(graph[0]).max()) + 1
+    lanes.lanes_epoch(*edges, layout, moved, 2, *curve, 0.0, np.float32(0.1), 3, 7, 0, most_uses, 0, 3)
     for make, _ in (KERNELS["coefficients"], KERNELS["euclidean"]):
         generic_moved = run_epoch(make(), graph, layout, negatives=0.0, rate=0.1, epoch=7)
         np.testing.assert_allclose(generic_moved, moved, rtol=1e-4, atol=1e-4)

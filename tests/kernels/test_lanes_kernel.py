@@ -1,50 +1,18 @@
 from __future__ import annotations
 
+import itertools
 import math
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import sparse
+from kernel_helpers import arranged, interpreted, random_graph, scale_of
 
 from vicinal.kernels import lanes, power, random
-from vicinal.kernels.lanes import LANES, LARGEST_WEIGHT, lanes_epoch, publish, uses_per_epoch
+from vicinal.kernels.lanes import LANES, ONE_USE, lanes_epoch, uses_per_epoch
 
 CURVE = (1.5769434603, 0.8950608779, 1.0)
-
-
-@contextmanager
-def interpreted(*modules):
-    """Run these modules' kernels, and what they call, as plain Python."""
-    compiled = [(module, name, value) for module in modules for name, value in vars(module).items() if is_kernel(value)]
-    for module, name, value in compiled:
-        setattr(module, name, value.py_func)
-    try:
-        with np.errstate(all="ignore"):
-            yield
-    finally:
-        for module, name, value in compiled:
-            setattr(module, name, value)
-
-
-def is_kernel(value):
-    return hasattr(value, "py_func")
-
-
-def random_graph(n, density, rng, *, directed=False):
-    matrix = sparse.random(n, n, density, random_state=rng, dtype=np.float32, format="csr")
-    matrix = matrix if directed else matrix.maximum(matrix.T)
-    matrix.setdiag(0)
-    matrix = sparse.csr_matrix(matrix)
-    matrix.eliminate_zeros()
-    matrix.sort_indices()
-    return matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), matrix.data
-
-
-def scale_of(weights):
-    return LARGEST_WEIGHT / np.float32(weights.max(initial=0) or 1)
 
 
 def run_epoch(
@@ -58,23 +26,28 @@ def run_epoch(
     rate=1.0,
     seed=3,
     epoch=0,
+    phase=0,
+    share=1.0,
     order=None,
     ranges=None,
 ):
     n = len(layout)
     fixed = np.zeros(n, dtype=bool) if fixed is None else fixed
-    places, moved = np.full_like(layout, np.nan), np.full_like(layout, np.nan)
-    scale, uses = scale_of(graph[2]), np.zeros(n, dtype=np.int64)
+    moved, scale, uses = (
+        np.full_like(layout, np.nan),
+        np.float32(share * scale_of(graph[2])),
+        np.zeros(n, dtype=np.int64),
+    )
     uses_per_epoch(graph[0], graph[2], scale, fixed, uses)
     order = np.argsort(-uses, kind="stable").astype(np.int32) if order is None else order
-    numbers = (*map(np.float32, curve), negatives, np.float32(rate), seed, epoch, int(uses.max() >> 16) + 2)
+    numbers = (*map(np.float32, curve), negatives, np.float32(rate), seed, epoch, phase, int(uses.max()) // ONE_USE + 2)
+    edges, rank = arranged(graph, scale, fixed, order)
     for start, stop in ranges or [(0, -(-n // LANES))]:
-        lanes_epoch(*graph, scale, order, fixed, layout, places, pulls, *numbers, start, stop)
-        publish(order, places, moved, start, stop)
-    return moved
+        lanes_epoch(*edges, layout[order], moved, pulls, *numbers, start, stop)
+    return moved[rank]
 
 
-def naive_epoch(graph, layout, *, fixed, pulls, curve, negatives, rate, seed, epoch, order):
+def naive_epoch(graph, layout, *, fixed, pulls, curve, negatives, rate, seed, epoch, phase, order):
     """The epoch written down from its description, in double precision, one vertex at a time."""
     indptr, indices, weights = graph
     a, b, strength = (float(np.float32(value)) for value in curve)
@@ -90,11 +63,12 @@ def naive_epoch(graph, layout, *, fixed, pulls, curve, negatives, rate, seed, ep
     for rank, i in enumerate(order):
         if fixed[i]:
             continue
-        offset = int(random.even_draw(np.uint64(draw(draw(seed, 0), i)), np.uint64(epoch))) >> 48
+        offset = int(random.even_draw(np.uint64(draw(draw(seed, 0), rank // LANES)), np.uint64(epoch))) >> 48
+        offset = (offset + phase) % 2**16
         row = slice(indptr[i], indptr[i + 1])
         ends = offset + np.concatenate([[0], np.cumsum(parts[row])])
         used = indices[row][np.diff(ends // 2**16) > 0]
-        key, counter = draw(draw(seed, epoch + 1), rank // LANES), iter(range(10**9))
+        key, counter = draw(draw(draw(seed, epoch + 1), phase), rank // LANES), iter(range(10**9))
         for j in used:
             other = layout[j].astype(np.float64)
             for _ in range(pulls):
@@ -102,7 +76,7 @@ def naive_epoch(graph, layout, *, fixed, pulls, curve, negatives, rate, seed, ep
                 moved[i] += step(moved[i], other, -2 * a * b * d2 ** (b - 1) / (1 + a * d2**b))
             extra = negatives % 1 > 0 and random.uniform(np.uint64(draw(key, next(counter)))) < negatives % 1
             for _ in range(int(negatives) + extra):
-                sample = random.below(np.uint64(draw(key, next(counter))), len(layout))
+                sample = order[random.below(np.uint64(draw(key, next(counter))), len(layout))]
                 if sample == i:
                     continue
                 other = layout[sample].astype(np.float64)
@@ -121,8 +95,9 @@ def naive_epoch(graph, layout, *, fixed, pulls, curve, negatives, rate, seed, ep
     strength=st.sampled_from([0.0, 1.0, 3.0]),
     seed=st.integers(0, 2**63 - 1),
     epoch=st.integers(0, 1000),
+    phase=st.integers(0, 2**16 - 1),
 )
-def test_equals_python_and_a_naive_version(n, n_components, density, negatives, pulls, strength, seed, epoch):
+def test_equals_python_and_a_naive_version(n, n_components, density, negatives, pulls, strength, seed, epoch, phase):
     rng = np.random.default_rng(seed % 1000)
     graph = random_graph(n, density, rng, directed=pulls == 1)
     # Far enough apart that single and double precision take the same course.
@@ -135,6 +110,7 @@ def test_equals_python_and_a_naive_version(n, n_components, density, negatives, 
         "rate": 0.1,
         "seed": seed,
         "epoch": epoch,
+        "phase": phase,
         "order": rng.permutation(n).astype(np.int32),
     }
     moved = run_epoch(graph, layout, **settings)
@@ -166,7 +142,7 @@ def test_fixed_and_isolated_vertices_stay(rng):
     assert (moved[~stays] != layout[~stays]).any(axis=1).mean() > 0.9
 
 
-def uses_of_edges(graph, n_epochs, seed=5):
+def uses_of_edges(graph, n_epochs, n_passes, seed=5):
     """Count how often each edge is used, by what it moves.
 
     Edges are redirected to probes. Ten of a row at a time lie on an axis of their own, the rest where the row is.
@@ -182,17 +158,19 @@ def uses_of_edges(graph, n_epochs, seed=5):
         layout[n + block, block - first] = 1
         shown = np.flatnonzero((place >= first) & (place < first + 10))
         rows = np.repeat(np.arange(n), degrees)[shown]
-        for epoch in range(n_epochs):
-            moved = run_epoch(probed, layout, pulls=1, negatives=0.0, rate=1e-3, seed=seed, epoch=epoch)
+        for epoch, part in itertools.product(range(n_epochs), range(n_passes)):
+            at = {"epoch": epoch, "phase": part * ONE_USE // n_passes, "share": 1 / n_passes}
+            moved = run_epoch(probed, layout, pulls=1, negatives=0.0, rate=1e-3, seed=seed, **at)
             counts[shown] += moved[rows, place[shown] - first] > 1e-6
     return counts
 
 
-def test_edges_are_used_as_often_as_their_weights_say(rng):
+@pytest.mark.parametrize("n_passes", [1, 2, 3])
+def test_edges_are_used_as_often_as_their_weights_say(n_passes, rng):
     graph = random_graph(60, 0.25, rng)
     n_epochs = 200
     expected = n_epochs * graph[2] / graph[2].max()
-    uses = uses_of_edges(graph, n_epochs)
+    uses = uses_of_edges(graph, n_epochs, n_passes)
     # Uses at random would have a standard deviation of up to 7.
     assert np.abs(uses - expected).max() < 5
     assert abs((uses - expected).mean()) < 0.2

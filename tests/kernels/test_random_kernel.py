@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-from contextlib import contextmanager
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kernel_helpers import interpreted
 from scipy import stats
 
 from vicinal.kernels import random
@@ -13,24 +12,6 @@ from vicinal.kernels.random import GOLDEN
 
 BITS = st.integers(0, 2**64 - 1)
 N_DRAWS = 20_000
-
-
-@contextmanager
-def interpreted(*modules):
-    """Run these modules' kernels, and what they call, as plain Python."""
-    compiled = [(module, name, value) for module in modules for name, value in vars(module).items() if is_kernel(value)]
-    for module, name, value in compiled:
-        setattr(module, name, value.py_func)
-    try:
-        with np.errstate(all="ignore"):
-            yield
-    finally:
-        for module, name, value in compiled:
-            setattr(module, name, value)
-
-
-def is_kernel(value):
-    return hasattr(value, "py_func")
 
 
 def mix(bits):

@@ -17,7 +17,7 @@ import numba
 import numpy as np
 
 from .compile import OPTIONS, announcement
-from .lanes import FIXED_POINT, LANES, NEAREST, ONE, SOFTENING, STEP_LIMIT, TWO, ZERO, fixed_point, phased
+from .lanes import FIXED_POINT, LANES, NEAREST, ONE, SOFTENING, STEP_LIMIT, TWO, ZERO, phased
 from .power import power
 from .random import below, draw, even_draw, uniform
 
@@ -115,16 +115,13 @@ def move(own: np.ndarray, force: np.ndarray, rate: np.float32) -> None:
 def epoch_of(pull: Any, push: Any) -> Any:
     """Return what moves the vertices ``start`` to ``stop`` by one epoch, from ``layout`` into the rows of ``moved``.
 
-    The graph comes as it is stored, with the scale that brings its largest weight to `LARGEST_WEIGHT` and a mask of
-    the vertices that stay; ``parameters``, a float32 array, goes to both forces; the rest is as in `lanes_epoch`.
+    Its arguments are those of `lanes_epoch`; ``parameters``, a float32 array, goes to both forces.
     """
 
     def move_vertices(
-        indptr,
-        indices,
-        weights,
-        scale,
-        fixed,
+        starts,
+        ends,
+        shares,
         layout,
         moved,
         pulls,
@@ -147,13 +144,12 @@ def epoch_of(pull: Any, push: Any) -> Any:
             own[:] = layout[i]
             key, drawn = draw(epoch_key, i), 0
             covered = phased(even_draw(draw(offset_key, i // LANES), epoch), phase)
-            last = indptr[i] if fixed[i] else indptr[i + 1]
-            for edge in range(indptr[i], last):
+            for edge in range(starts[i], starts[i + 1]):
                 before = covered >> FIXED_POINT
-                covered += np.uint64(fixed_point(weights[edge], scale))
+                covered += np.uint64(shares[edge])
                 if covered >> FIXED_POINT == before:
                     continue
-                other[:] = layout[indices[edge]]
+                other[:] = layout[ends[edge]]
                 for _ in range(pulls):
                     pull(own, other, parameters, force)
                     move(own, force, rate)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,25 +18,21 @@ from vicinal.contract.requests import OptimizeRequest
 from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities
 from vicinal.contract.stages import CoefficientForm, KernelForm, MetricForm
 
+from .schedule import Schedule, read_only, rounds
+
 SMALL_UP_TO = 10_000
 EPOCHS_SMALL, EPOCHS_LARGE = 500, 200
-CELLS_SORTED_TOGETHER = 4096
 SERIAL_UP_TO = 4096
-ARRANGED_AT_ONCE = 65_536
 TASKS_PER_THREAD = 2
-ROUNDS = 4
-"""Parts of an epoch. Cells of a later part see where those of the earlier ones have gone: neighbours that all moved
-at once would pass each other by, which costs quality while steps are long."""
-FEWEST_PASSES, MOST_PASSES = 60, 3
-"""Passes over the cells in a run, and the most in an epoch: where epochs are few, the uses of each are spread over
-several passes, so that a move reaches the neighbours of neighbours within it."""
+FEWEST_PASSES, FEWEST_PASSES_LARGE, LARGE_FROM = 60, 400, 200_000
+MOST_PASSES = 3
+"""Passes over the cells in a run, for small and large data, and the most in an epoch: where epochs are few for the
+way across the map, the uses of each are spread over several passes, so that moves travel further within it."""
 GENERIC_SERIAL_UP_TO = 256
 OVERRIDES = ("learning_rate", "negative_sample_rate", "repulsion_strength")
 FORMS = ("kernel", "metric", "coefficients")
 """The forms of an objective, fastest first."""
 FAMILY, STRENGTH = "umap", 2  # its parameters: a, b, repulsion strength
-
-A = TypeVar("A", bound=np.ndarray)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,16 +97,13 @@ class SgdRun:
         self._negative_sample_rate = request.objective.negative_sample_rate
         self._parameters = np.array(parameters, dtype=np.float32)
         self._pulls = 1 if graph.directed else 2
-        self._passes = _planned_passes(self.n_epochs)
+        self._passes = _planned_passes(self.n_epochs, graph.n_obs)
         self._seed, self._n_jobs = request.seed % 2**63, request.n_jobs
-        fixed = np.zeros(graph.n_obs) if request.fixed is None else request.fixed
-        self._schedule(
-            _as(graph.indptr, np.int64),
-            _as(graph.indices, np.int32),
-            _as(graph.weights, np.float32),
-            _as(fixed, np.bool_),
-        )
-        layout = self._arranged(request.layout)
+        width, serial_up_to = self._width()
+        self._schedule = Schedule.of(graph, request.fixed, width=width, n_passes=self._passes, n_jobs=request.n_jobs)
+        n_tasks = 1 if graph.n_obs < serial_up_to else TASKS_PER_THREAD * request.n_jobs
+        self._cells_a_part, self._rounds = width, rounds(graph.n_obs, width, n_tasks)
+        layout = self._schedule.arranged(request.layout)
         self._now = (0, layout, np.empty_like(layout))
         self._places = np.empty_like(layout)
 
@@ -123,7 +115,7 @@ class SgdRun:
     @property
     def layout(self) -> Layout:
         """The present layout, a copy, float32 ``(n_obs, n_components)``."""
-        return self._layout[self._rank]
+        return self._schedule.restored(self._layout)
 
     @property
     def _layout(self) -> Layout:
@@ -180,47 +172,13 @@ class SgdRun:
             given = f"a layout of shape {layout.shape} at epoch {epoch}"
             msg = f"state={given} is not allowed; expected {self._layout.shape} and an epoch up to {self.n_epochs}"
             raise InputError(msg)
-        self._now = (int(epoch), self._arranged(layout), self._moved)
+        self._now = (int(epoch), self._schedule.arranged(layout), self._moved)
 
-    def _arranged(self, layout: Layout) -> Layout:
-        return np.ascontiguousarray(layout, dtype=np.float32)[self._order]
+    def _width(self) -> tuple[int, int]:
+        """Return how many cells the kernel moves side by side, and the number of cells worth no second thread."""
+        from vicinal.kernels.lanes import LANES
 
-    def _schedule(
-        self,
-        indptr: NDArray[np.int64],
-        indices: NDArray[np.int32],
-        weights: NDArray[np.float32],
-        fixed: NDArray[np.bool_],
-    ) -> None:
-        """Order the cells so that those moved side by side use about as many edges, and lay these out in that order."""
-        from vicinal.kernels.lanes import LANES, ONE_USE, arrange, uses_per_epoch
-        from vicinal.kernels.parallel import over_rows
-
-        n_obs, scale = len(fixed), self._fixed_point_scale(weights)
-        uses = np.zeros(n_obs, dtype=np.int64)
-        uses_per_epoch(indptr, weights, scale, fixed, uses)
-        order = np.lexsort((-uses, np.arange(n_obs) // CELLS_SORTED_TOGETHER))
-        self._order = _as(_dealt(order, LANES, ROUNDS), np.int32)
-        self._rank = _inverse(self._order)
-        self._most_uses = int(uses.max(initial=0)) // ONE_USE + 2
-        self._cells_a_part = LANES
-        self._rounds = self._divided(-(-n_obs // LANES), serial=n_obs < SERIAL_UP_TO)
-        self._starts = np.append(0, np.cumsum(np.where(fixed, 0, np.diff(indptr))[self._order]))
-        self._ends = np.empty(self._starts[-1], dtype=np.int32)
-        self._shares = np.empty(self._starts[-1], dtype=np.uint16)
-        edges = (indptr, indices, weights, scale, self._order, self._rank, self._starts, self._ends, self._shares)
-        over_rows(lambda start, stop: arrange(*edges, start, stop), n_obs, self._n_jobs, chunk=ARRANGED_AT_ONCE)
-
-    def _fixed_point_scale(self, weights: NDArray[np.float32]) -> np.float32:
-        from vicinal.kernels.lanes import LARGEST_WEIGHT
-
-        return np.float32(LARGEST_WEIGHT / (weights.max(initial=0) or 1) / self._passes)
-
-    def _divided(self, n_parts: int, *, serial: bool) -> list[NDArray[np.intp]]:
-        """Return the edges of the tasks of each round, over blocks or cells."""
-        n_tasks = 1 if serial else TASKS_PER_THREAD * self._n_jobs
-        rounds = np.linspace(0, n_parts, min(ROUNDS, n_parts) + 1).astype(int)
-        return [np.unique(np.linspace(a, b, n_tasks + 1).astype(int)) for a, b in itertools.pairwise(rounds)]
+        return LANES, SERIAL_UP_TO
 
     def _run_epoch(
         self,
@@ -250,14 +208,14 @@ class SgdRun:
         """Return what moves the blocks ``start`` to ``stop`` by the pass at a phase of the epoch."""
         from vicinal.kernels.lanes import lanes_epoch
 
-        layout = _frozen(self._moved)
+        layout, schedule = read_only(self._moved, np.float32), self._schedule
         a, b, strength = parameters
 
         def move(start: int, stop: int) -> None:
             lanes_epoch(
-                self._starts,
-                self._ends,
-                self._shares,
+                schedule.starts,
+                schedule.ends,
+                schedule.shares,
                 layout,
                 self._places,
                 self._pulls,
@@ -269,7 +227,7 @@ class SgdRun:
                 self._seed,
                 self.epoch,
                 phase,
-                self._most_uses,
+                schedule.most_uses,
                 start,
                 stop,
             )
@@ -298,31 +256,19 @@ class GenericRun(SgdRun):
         with unannounced():
             self._mover(self._parameters, np.float32(0), 0.0, 0)(0, 0)  # no cell: this compiles
 
-    def _schedule(
-        self,
-        indptr: NDArray[np.int64],
-        indices: NDArray[np.int32],
-        weights: NDArray[np.float32],
-        fixed: NDArray[np.bool_],
-    ) -> None:
-        self._indptr, self._indices, self._weights, self._fixed = indptr, indices, weights, fixed
-        n_obs, self._scale = len(fixed), self._fixed_point_scale(weights)
-        self._order = self._rank = np.arange(n_obs, dtype=np.int32)
-        self._cells_a_part = 1
-        self._rounds = self._divided(n_obs, serial=n_obs < GENERIC_SERIAL_UP_TO)
+    def _width(self) -> tuple[int, int]:
+        return 1, GENERIC_SERIAL_UP_TO
 
     def _mover(
         self, parameters: NDArray[np.float32], rate: np.float32, negatives: float, phase: int
     ) -> Callable[[int, int], None]:
-        layout = _frozen(self._moved)
+        layout, schedule = read_only(self._moved, np.float32), self._schedule
 
         def move(start: int, stop: int) -> None:
             self._epoch_kernel(
-                self._indptr,
-                self._indices,
-                self._weights,
-                self._scale,
-                self._fixed,
+                schedule.starts,
+                schedule.ends,
+                schedule.shares,
                 layout,
                 self._places,
                 self._pulls,
@@ -367,44 +313,20 @@ def _check_output_metric(form: MetricForm, n_components: int) -> None:
         raise InputError(msg)
 
 
-def _dealt(order: NDArray[np.intp], size: int, n_rounds: int) -> NDArray[np.intp]:
-    """Deal blocks of cells out to the rounds in turn; the last block, which may be short, stays last."""
-    whole = len(order) // size
-    blocks = order[: whole * size].reshape(whole, size)
-    dealt = [blocks[part::n_rounds].ravel() for part in range(n_rounds)]
-    return np.concatenate([*dealt, order[whole * size :]])
-
-
-def _inverse(order: NDArray[np.int32]) -> NDArray[np.int32]:
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order), dtype=np.int32)
-    return _frozen(rank)
-
-
 def _planned_epochs(n_epochs: int | None, n_obs: int) -> int:
     if n_epochs is not None:
         return int(n_epochs)
     return EPOCHS_SMALL if n_obs <= SMALL_UP_TO else EPOCHS_LARGE
 
 
-def _planned_passes(n_epochs: int) -> int:
+def _planned_passes(n_epochs: int, n_obs: int) -> int:
     """Return the passes of an epoch."""
-    return min(max(FEWEST_PASSES // max(n_epochs, 1), 1), MOST_PASSES)
+    wanted = FEWEST_PASSES if n_obs < LARGE_FROM else FEWEST_PASSES_LARGE
+    return int(np.clip(wanted // max(n_epochs, 1), 1, MOST_PASSES))
 
 
 def _either(value: float | None, default: float) -> float:
     return float(default if value is None else value)
-
-
-def _as(array: Any, dtype: type[np.generic]) -> np.ndarray:
-    return _frozen(np.ascontiguousarray(array, dtype=dtype))
-
-
-def _frozen(array: A) -> A:
-    """Return a read-only view: numba compiles anew where some arrays are writable and others are not."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 def _check_sizes(request: OptimizeRequest) -> None:
