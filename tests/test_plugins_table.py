@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
 
 import pytest
 
 from vicinal import plugins
-from vicinal.api import BackendSpec, Capabilities, Preset, hookimpl
+from vicinal.api import BackendSpec, Capabilities, InputError, PluginError, Preset, hookimpl
 from vicinal.plugin.manager import Manager
 
 
@@ -96,7 +97,7 @@ def test_an_empty_table_has_its_columns(installed):
 
 def test_check_says_which_backends_cannot_be_used(installed, monkeypatch):
     module = ModuleType("indexes_for_tests")
-    module.Index = Index
+    module.Index = type("Index", (Built,), {"failure": None})
     monkeypatch.setitem(sys.modules, "indexes_for_tests", module)
     usable, gone, poor = knn("usable"), knn("gone", "no_such_module:Class"), knn("poor", requires=("no_such_module",))
     installed(entry("theirs", usable, gone, poor, Preset(api_version=1, name="mine")))
@@ -105,6 +106,74 @@ def test_check_says_which_backends_cannot_be_used(installed, monkeypatch):
     assert checked["status"].to_dict() == {"usable": "ok", "gone": "unusable", "poor": "unusable", "mine": "ok"}
     assert "cannot be imported" in checked["error"]["gone"]
     assert "pip install no_such_module" in checked["error"]["poor"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Depth:
+    depth: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoDefault:
+    depth: int
+
+
+class Built(Index):
+    """Raises what it is told to when it is built."""
+
+    failure: BaseException | None = None
+    params: object = None
+
+    def __init__(self, params):
+        type(self).params = params
+        if self.failure is not None:
+            raise self.failure
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "error"),
+    [
+        (None, "ok", ""),
+        (InputError("give depth="), "ok", ""),
+        (ZeroDivisionError("none"), "unusable", "cannot be built with its default parameters: ZeroDivisionError: none"),
+        (SystemExit(3), "unusable", "cannot be built with its default parameters: SystemExit: 3"),
+        (PluginError("no GPU here"), "unusable", "no GPU here"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_check_builds_with_default_parameters(installed, monkeypatch, failure, status, error):
+    module = ModuleType("indexes_for_tests")
+    module.Index = type("Index", (Built,), {"failure": failure})
+    monkeypatch.setitem(sys.modules, "indexes_for_tests", module)
+    installed(entry("theirs", knn("fast", params=Depth)))
+    assert rows(plugins.list())[0]["status"] == "ok"
+    assert module.Index.params is None
+    (row,) = rows(plugins.check())
+    assert module.Index.params == Depth(depth=3)
+    assert row["status"] == status
+    assert error in row["error"] and bool(row["error"]) == bool(error)
+
+
+def test_check_builds_nothing_that_needs_parameters(installed, monkeypatch):
+    module = ModuleType("indexes_for_tests")
+    module.Index = type("Index", (Built,), {"failure": ZeroDivisionError()})
+    monkeypatch.setitem(sys.modules, "indexes_for_tests", module)
+    installed(entry("theirs", knn("fast", params=NoDefault)))
+    assert [*plugins.check()["status"]] == ["ok"]
+
+
+def test_check_is_content_with_every_built_in_backend():
+    checked = plugins.check()
+    assert set(checked["status"][checked["distribution"] == "vicinal"]) == {"ok"}
+
+
+def test_check_does_not_hold_an_interrupt_up(installed, monkeypatch):
+    module = ModuleType("indexes_for_tests")
+    module.Index = type("Index", (Built,), {"failure": KeyboardInterrupt()})
+    monkeypatch.setitem(sys.modules, "indexes_for_tests", module)
+    installed(entry("theirs", knn("fast")))
+    with pytest.raises(KeyboardInterrupt):
+        plugins.check()
 
 
 def test_check_lists_broken_plugins_too(installed):

@@ -168,7 +168,9 @@ def _add_plugins(commands: Any) -> None:
     text = "say which backends and methods there are, and which plugins are broken"
     parser = _command(commands, "plugins", _plugins, text, "vicinal plugins list\n  vicinal plugins check --json")
     parser.add_argument(
-        "action", choices=("list", "check"), help="list: what there is; check: import all, exit 1 if any fails"
+        "action",
+        choices=("list", "check"),
+        help="list: what there is; check: import and build all, exit 1 if any fails",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 

@@ -43,12 +43,12 @@ def list() -> pd.DataFrame:
 
 
 def check() -> pd.DataFrame:
-    """Import every backend, and say which of them cannot be used and why.
+    """Import every backend, build it with its default parameters, and say which of them cannot be used and why.
 
     Returns
     -------
-    The table of `list`; a backend whose import fails, or that lacks what it requires, has the status
-    ``unusable`` and the reason in ``error``.
+    The table of `list`; a backend whose import fails, that lacks what it requires, or that cannot be built has the
+    status ``unusable`` and the reason in ``error``. One that needs parameters of the user's is not built.
     """
     manager = get_manager()
     rows = [{**_row_of_entry(entry, manager.name_of(entry)), **_trial(entry)} for entry in manager.entries()]
@@ -59,7 +59,7 @@ def _trial(entry: Registered) -> dict[str, str]:
     if not isinstance(entry.spec, BackendSpec):
         return {}
     try:
-        get_manager().load(entry)
+        get_manager().try_out(entry)
     except PluginError as error:
         return {"status": "unusable", "error": str(error)}
     return {}

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import warnings
@@ -17,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vicinal import models
-from vicinal.api import ModelError
+from vicinal.api import InputError, ModelError
 from vicinal.models import manifest as m
 from vicinal.models import store
 
@@ -185,6 +186,19 @@ def test_nowhere_to_write(model, tmp_path):
         model.save(tmp_path / "missing" / "a")
     with pytest.raises(ModelError, match="is a folder; name a file"):
         model.save(tmp_path)
+
+
+@pytest.mark.parametrize("path", [3, True, None, "", b"model", 1.5, ["model"]])
+def test_what_is_no_path(model, path):
+    for use in (model.save, models.load, lambda path: models.save(model, path)):
+        with pytest.raises(InputError, match=f"path={re.escape(repr(path))} is not allowed; give the path of a file"):
+            use(path)
+
+
+def test_what_is_no_model(tmp_path):
+    with pytest.raises(InputError, match="model is a int; expected a Model"):
+        models.save(3, tmp_path / "a")
+    assert not list(tmp_path.iterdir())
 
 
 def test_arrays_changed_in_memory_are_saved_as_they_are(model, tmp_path):

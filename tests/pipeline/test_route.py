@@ -48,5 +48,13 @@ def test_names_of_other_packages_are_understood(given: str, meant: str) -> None:
 
 
 def test_an_ambiguous_name_lists_the_ways_to_say_it() -> None:
-    with pytest.raises(InputError, match="'k' is ambiguous.*'knn_recall__k', 'trustworthiness__k'"):
+    takers = [(stage, backend, ("depth",)) for stage, backend, _ in TAKERS[1:]]
+    with pytest.raises(InputError, match="'depth' is ambiguous: optimizer 'numba_sgd', score 'knn_recall'.* take it"):
+        route({"depth": 3}, takers, ARGUMENTS)
+    with pytest.raises(InputError, match="'knn_recall__k', 'trustworthiness__k'"):
         route({"k": 3}, TAKERS, ARGUMENTS)
+
+
+def test_what_other_packages_mean_by_an_ambiguous_name_comes_first() -> None:
+    with pytest.raises(InputError, match="^'k' is ambiguous. Did you mean 'n_neighbors'\\? Else score 'knn_recall', "):
+        route({"k": 15}, TAKERS, ARGUMENTS)

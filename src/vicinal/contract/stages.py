@@ -44,9 +44,41 @@ class GraphBuilder(Protocol):
         """Return the graph."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class SubMap:
+    """A map that a backend will ask for on the way.
+
+    Attributes
+    ----------
+    n_obs
+        Cells in it.
+    arguments
+        Those of `vicinal.tl.embed` that differ from the whole map's: ``method``, ``n_neighbors``, parameters.
+    """
+
+    n_obs: int
+    arguments: Mapping[str, Any]
+
+
+class Host(Protocol):
+    """What a backend may ask for while it works; with the metric, threads and seed of the whole map."""
+
+    def embed(self, rows: NDArray[np.float32], arguments: Mapping[str, Any]) -> Layout:
+        """Return a map of some rows, its plan recorded; for ``arguments`` see `SubMap`."""
+
+    def index(self, rows: NDArray[np.float32], k: int) -> KnnIndex:
+        """Return an index over some rows that is to be asked for ``k`` neighbours."""
+
+    def keep(self, name: str, values: np.ndarray) -> None:
+        """Keep values, one row a cell, beside the map."""
+
+
 @runtime_checkable
 class Init(Protocol):
-    """Makes the first layout."""
+    """Makes the first layout.
+
+    It may also have ``sub_maps(n_obs)``, the list of `SubMap` that it will ask the host for, called before any work.
+    """
 
     def place(self, request: InitRequest) -> Layout:
         """Return a finite layout ``(n_obs, n_components)`` in any units."""
@@ -104,7 +136,7 @@ class Objective(Protocol):
     """What a map is optimised for.
 
     It may also have ``squared_distances(x, y)``, the squared distances of ``(m, n_components)`` places to others,
-    ``(m,)``; without it they are Euclidean.
+    ``(m,)``; without it they are those of `squared_euclidean`.
 
     Attributes
     ----------
@@ -128,6 +160,12 @@ class Objective(Protocol):
 
     def rescale(self, layout: Layout) -> Layout:
         """Return a first layout in the units this objective starts from."""
+
+
+def squared_euclidean(x: Layout, y: Layout) -> NDArray[np.float64]:
+    """Return the squared distance of each row of ``x`` to the row of ``y`` beside it."""
+    difference = np.subtract(x, y, dtype=np.float64)
+    return np.einsum("ij,ij->i", difference, difference)
 
 
 @runtime_checkable

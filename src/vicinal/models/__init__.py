@@ -37,8 +37,9 @@ def save(adata_or_model: AnnData | Model, path: str | os.PathLike[str], *, key: 
         If there is no model in the AnnData, or several and no ``key``; if it was made from a graph alone; if
         the folder does not exist.
     InputError
-        If the map or its representation is no longer in the AnnData.
+        If the map or its representation is no longer in the AnnData, or an argument is of another kind.
     """
+    store.check_path(path)
     if isinstance(adata_or_model, Model):
         store.save(adata_or_model, path)
         return
@@ -56,6 +57,8 @@ def load(path: str | os.PathLike[str]) -> Model:
     ------
     ModelError
         If it is not such a file, was made by a newer version, or is truncated, altered or of a kind not known here.
+    InputError
+        If ``path`` is no path.
     """
     model = store.load(path)
     if model.manifest.kind == store.CHECKPOINT:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.contract.data import Layout
-from vicinal.contract.errors import ModelError, listing
+from vicinal.contract.errors import InputError, ModelError, listing
 from vicinal.contract.seeds import child_seed, generator
 
 from .manifest import ArrayEntry, Manifest, parse_manifest
@@ -186,6 +186,7 @@ _KINDS: dict[str, Callable[[Manifest, Mapping[str, np.ndarray]], None]] = {
 
 def save(model: Model, path: str | os.PathLike[str]) -> None:
     """Write a model beside its target and rename it, so that a failure leaves what was there before."""
+    check_path(path)
     target = Path(os.path.realpath(path))
     if not target.parent.is_dir():
         raise ModelError(f"path={str(path)!r}: there is no folder {str(target.parent)!r} to write to")
@@ -202,6 +203,12 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_path(path: object) -> None:
+    """Raise `InputError` for what is no path; a number would be taken for an open file."""
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str) or not os.fspath(path):
+        raise InputError(f"path={path!r} is not allowed; give the path of a file, as text or a pathlib.Path")
 
 
 def remove_unfinished(path: str | os.PathLike[str]) -> None:
@@ -256,7 +263,10 @@ def load(path: str | os.PathLike[str]) -> Model:
     ------
     ModelError
         If anything about the file is not as `save` writes it.
+    InputError
+        If ``path`` is no path.
     """
+    check_path(path)
     try:
         with _open(path) as archive:
             members = _members(archive)

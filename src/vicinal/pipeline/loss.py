@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vicinal.contract.data import Graph, Layout
 from vicinal.contract.seeds import generator
-from vicinal.contract.stages import Objective
+from vicinal.contract.stages import Objective, squared_euclidean
 
 EXACT_UP_TO = 500
 """Cells up to which all pairs are used."""
@@ -57,7 +57,7 @@ class LossProbe:
 
     def __init__(self, graph: Graph, objective: Objective, *, seed: int, n_pairs: int = 10_000) -> None:
         self._objective = objective
-        self._squared_distances = getattr(objective, "squared_distances", _squared_euclidean)
+        self._squared_distances = getattr(objective, "squared_distances", squared_euclidean)
         factor = objective.negative_sample_rate / max(graph.n_obs, 1) * (1.0 if graph.directed else 0.5)
         if graph.n_obs <= EXACT_UP_TO or not graph.weights.any():
             self._edges, self._others = _all_pairs(graph, factor)
@@ -74,11 +74,6 @@ class LossProbe:
     def _weighted_sum(self, pairs: Pairs, loss: Callable[[NDArray], NDArray], layout: Layout) -> float:
         squared = self._squared_distances(layout.take(pairs.heads, axis=0), layout.take(pairs.tails, axis=0))
         return float(np.sum(pairs.shares * loss(squared)))
-
-
-def _squared_euclidean(x: Layout, y: Layout) -> NDArray[np.float64]:
-    difference = np.subtract(x, y, dtype=np.float64)
-    return np.einsum("ij,ij->i", difference, difference)
 
 
 def _all_pairs(graph: Graph, factor: float) -> tuple[Pairs, Pairs]:

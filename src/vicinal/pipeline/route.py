@@ -67,7 +67,9 @@ def _ambiguous(given: str, name: str, owners: Sequence[tuple[str, str]]) -> str:
     stages = [stage for stage, _ in owners]
     prefixes = stages if len(set(stages)) == len(stages) else [backend for _, backend in owners]
     taken = ", ".join(f"{stage} {backend!r}" for stage, backend in owners)
-    return f"{given!r} is ambiguous: {taken} take it; give one of {listing(f'{p}{SEPARATOR}{name}' for p in prefixes)}"
+    ways = listing(f"{prefix}{SEPARATOR}{name}" for prefix in prefixes)
+    hint = f". Did you mean {SYNONYMS[given]!r}? Else" if given in SYNONYMS else ":"
+    return f"{given!r} is ambiguous{hint} {taken} take it; give one of {ways}"
 
 
 def _unknown(given: str, takers: Sequence[tuple[str, str, Sequence[str]]], arguments: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import importlib.util
@@ -168,6 +169,28 @@ class Manager:
             raise PluginError(f"{described}: {spec.target!r} is not a class with a method {method!r}")
         return backend
 
+    def try_out(self, entry: Registered) -> None:
+        """Load a backend, and build it where it has defaults for all its parameters.
+
+        Raises
+        ------
+        PluginError
+            As `load` does, or if it cannot be built.
+        """
+        backend, spec = self.load(entry), entry.spec
+        assert isinstance(spec, BackendSpec)
+        if any(map(_has_no_default, dataclasses.fields(spec.params))):
+            return
+        try:
+            backend(spec.params())
+        except (KeyboardInterrupt, PluginError):
+            raise
+        except InputError:  # it asks for parameters that only a user can give
+            return
+        except BaseException as error:  # as in `load`
+            described = f"{spec.stage} backend {entry.full_name!r}"
+            raise PluginError(f"{described} cannot be built with its default parameters: {_one_line(error)}") from error
+
     def notify(self, hook: str, payload: Mapping[str, Any]) -> None:
         """Call an observer hook of every plugin; what they raise is logged."""
         caller = getattr(self._pm.hook, hook)
@@ -204,6 +227,10 @@ def _short_name_owner(entries: list[Registered]) -> Registered | None:
     if builtin:
         return builtin[0]
     return entries[0] if len(entries) == 1 else None
+
+
+def _has_no_default(field: dataclasses.Field) -> bool:
+    return field.init and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def _is_installed(module: str) -> bool:

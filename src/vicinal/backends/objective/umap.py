@@ -18,7 +18,7 @@ from vicinal.contract.data import Layout
 from vicinal.contract.errors import InputError, did_you_mean, listing
 from vicinal.contract.functions import function_name, require_jitted
 from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities
-from vicinal.contract.stages import KernelForm, MetricForm
+from vicinal.contract.stages import KernelForm, MetricForm, squared_euclidean
 
 LONGEST_SIDE = 10.0
 METRICS = ("euclidean", "haversine")
@@ -128,8 +128,7 @@ class UmapObjective:
     def squared_distances(self, x: Layout, y: Layout) -> NDArray[np.float64]:
         """Return the squared distance of each row of ``x`` to the row of ``y`` beside it, in the output metric."""
         if self.params.output_metric == "euclidean":
-            difference = np.subtract(x, y, dtype=np.float64)
-            return np.einsum("ij,ij->i", difference, difference)
+            return squared_euclidean(x, y)
         from vicinal.kernels.generic import distances_of, unannounced
 
         distances = np.zeros(len(x))
