@@ -10,6 +10,7 @@ from .contract.spec import API_VERSION, STAGES, BackendSpec, Capabilities, NoPar
 from .contract.stages import (
     CoefficientForm,
     GraphBuilder,
+    Host,
     Init,
     KernelForm,
     Knn,
@@ -19,6 +20,7 @@ from .contract.stages import (
     Optimization,
     Optimizer,
     Score,
+    SubMap,
 )
 from .plugin.hookspecs import hookimpl
 
@@ -32,6 +34,7 @@ __all__ = [
     "Graph",
     "GraphBuilder",
     "GraphRequest",
+    "Host",
     "Init",
     "InitRequest",
     "InputError",
@@ -53,6 +56,7 @@ __all__ = [
     "Score",
     "ScoreRequest",
     "StageError",
+    "SubMap",
     "VicinalError",
     "child_seed",
     "generator",

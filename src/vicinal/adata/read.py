@@ -42,7 +42,7 @@ def read(adata: ad.AnnData, options: EmbedOptions) -> Source:
         names=adata.obs_names.to_numpy(),
         representation=representation,
         stored=stored,
-        arrays=read_init_arrays(adata, options.init),
+        arrays=read_init_arrays(adata, options.init) | read_sample_groups(adata, options.params),
         fixed=fixed,
         obsm_keys=tuple(adata.obsm),
         notes=tuple(text for text in (note, pinned) if text),
@@ -285,6 +285,27 @@ def _read_paga(adata: ad.AnnData) -> dict[str, np.ndarray]:
         raise InputError(f"init='paga': obs has no column {groups!r}, the one PAGA was run on")
     codes = adata.obs[groups].astype("category").cat.codes.to_numpy().astype(np.int32)
     return {"paga_positions": np.asarray(paga["pos"], dtype=np.float32), "paga_groups": codes}
+
+
+def read_sample_groups(adata: ad.AnnData, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return the groups to sample from as codes, where a parameter names a column that holds them."""
+    named = [value for name, value in params.items() if name.rpartition("__")[2] == "sample_by" and value is not None]
+    if not named:
+        return {}
+    column, columns = named[0], list(adata.obs.columns)
+    if column not in columns:
+        hint = did_you_mean(str(column), columns)
+        raise InputError(f"sample_by={column!r} is not in adata.obs; it has {listing(columns)}.{hint}")
+    groups = adata.obs[column].astype("category").cat
+    codes = groups.codes.to_numpy().astype(np.int64)
+    if (codes < 0).any():
+        msg = f"sample_by={column!r}: {int((codes < 0).sum())} of {adata.n_obs} cells have no value"
+        raise InputError(f"{msg}; give them one, such as 'unknown', or sample by another column")
+    empty = groups.categories[np.bincount(codes, minlength=len(groups.categories)) == 0]
+    if len(empty):
+        msg = f"sample_by={column!r}: no cell is in {listing(map(str, empty))}"
+        raise InputError(f"{msg}; run adata.obs[{column!r}] = adata.obs[{column!r}].cat.remove_unused_categories()")
+    return {"sample_groups": codes}
 
 
 def read_labels(adata: ad.AnnData, column: str | None) -> np.ndarray | None:

@@ -35,6 +35,8 @@ def write(adata: ad.AnnData, result: EmbedResult, keys: MapKeys, *, copy: bool) 
         shape = (len(epochs), *result.layout.shape)
         entry["snapshots"] = np.array([result.snapshots[e] for e in epochs], dtype=np.float32).reshape(shape)
         entry["snapshot_epochs"] = np.array(epochs, dtype=np.int64)
+    if result.kept:
+        entry["init"] = dict(result.kept)
     return put_map(adata, result.layout, entry, keys, copy=copy)
 
 

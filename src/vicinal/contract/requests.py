@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .data import Graph, Layout, Neighbors
 
 if TYPE_CHECKING:
-    from .stages import Objective
+    from .stages import Host, Objective
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,10 @@ class InitRequest:
     ----------
     arrays
         What `Capabilities.inputs` asked for: ``positions`` ``(n_obs, n_components)``;
-        ``paga_positions`` ``(n_groups, 2)`` and ``paga_groups`` ``(n_obs,)``.
+        ``paga_positions`` ``(n_groups, 2)`` and ``paga_groups`` ``(n_obs,)``; ``sample_groups`` ``(n_obs,)``, codes
+        of the groups to sample from, where the user named a column.
+    host
+        Makes other maps and indices on the way.
     """
 
     graph: Graph
@@ -72,6 +75,7 @@ class InitRequest:
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     seed: int = 0
     n_jobs: int = 1
+    host: Host | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,7 +63,7 @@ class Source:
     Attributes
     ----------
     arrays
-        Extra inputs by name: ``positions``, ``paga_positions``, ``paga_groups``.
+        Extra inputs by name: ``positions``, ``paga_positions``, ``paga_groups``, ``sample_groups``.
     obsm_keys
         Keys of ``obsm``, for messages.
     names
@@ -110,6 +110,8 @@ class EmbedResult:
     ----------
     snapshots
         Layouts by epoch, of the epochs they were asked for at; None where none were.
+    kept
+        What backends kept beside the map, by name, one row a cell.
     """
 
     layout: Layout
@@ -121,3 +123,4 @@ class EmbedResult:
     score: Mapping[str, float]
     reusable: Mapping[str, Any]
     snapshots: Mapping[int, Layout] | None = None
+    kept: Mapping[str, np.ndarray] = field(default_factory=dict)

@@ -77,7 +77,8 @@ class Host(Protocol):
 class Init(Protocol):
     """Makes the first layout.
 
-    It may also have ``sub_maps(n_obs)``, the list of `SubMap` that it will ask the host for, called before any work.
+    It may also have ``sub_maps(n_obs, arrays)``, the list of `SubMap` that it will ask the host for, called before any
+    work with the number of cells and the extra arrays of the request.
     """
 
     def place(self, request: InitRequest) -> Layout:

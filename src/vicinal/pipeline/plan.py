@@ -7,6 +7,7 @@ import logging
 import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from textwrap import indent
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,8 @@ class Plan:
         What was read from where, and what was adjusted.
     course
         What is done along the optimisation besides it.
+    sub_plans
+        Plans of the maps that backends make on the way.
     """
 
     method: str
@@ -100,13 +103,16 @@ class Plan:
     notes: tuple[str, ...]
     metric_function: Callable[..., float] | None = None
     course: Course = field(default_factory=Course)
+    sub_plans: tuple[Plan, ...] = ()
 
     def __str__(self) -> str:
         size = f"{self.n_obs:,} cells to {self.n_components} dimensions"
         head = f"{self.method}: {size}, seed {self.random_state}, {self.n_jobs} threads"
         lines = [f"  {c.stage:<10}{c.full_name:<26}{_shown(c.params)}  ({c.reason})" for c in self.stages.values()]
         scores = f"  {'score':<10}{', '.join(c.name for c in self.scores) or 'none'}"
-        return "\n".join([head, *lines, scores, *(f"  note: {note}" for note in self.notes)])
+        notes = [f"  note: {note}" for note in self.notes]
+        subs = [indent(f"on the way: {sub}", "  ") for sub in self.sub_plans]
+        return "\n".join([head, *lines, scores, *notes, *subs])
 
     __repr__ = __str__
 
@@ -127,6 +133,7 @@ class Plan:
             },
             "scores": [c.full_name for c in self.scores],
             "notes": list(self.notes),
+            "sub_plans": [sub.to_dict() for sub in self.sub_plans],
         }
 
 
@@ -153,7 +160,7 @@ def make_plan(source: Source, options: EmbedOptions, manager: Manager | None = N
     _check_forms(stages)
     _check_components(stages, options.n_components)
     _check_metric(stages.get("knn"), options)
-    return Plan(
+    plan = Plan(
         method=options.method,
         n_obs=source.n_obs,
         n_components=int(options.n_components),
@@ -170,6 +177,44 @@ def make_plan(source: Source, options: EmbedOptions, manager: Manager | None = N
         notes=(*source.notes, *notes, *course.notes),
         course=course,
     )
+    return dataclasses.replace(plan, sub_plans=_plan_sub_maps(plan, source))
+
+
+def make_sub_plan(plan: Plan, source: Source, arguments: Mapping[str, Any]) -> Plan:
+    """Plan a map that a backend makes on the way; what ``arguments`` leave open is as in the whole map."""
+    arguments = {"method": plan.method, **arguments}
+    inherited = {
+        "n_components": plan.n_components,
+        "metric": plan.metric_function or plan.metric,
+        "random_state": plan.random_state,
+        "n_jobs": plan.n_jobs,
+        **(_changed(plan.stages["objective"].params) if arguments["method"] == plan.method else {}),
+    }
+    method = arguments.pop("method")
+    options = EmbedOptions.collect(method, {**inherited, **arguments})
+    return dataclasses.replace(make_plan(source, options), scores=())
+
+
+def _plan_sub_maps(plan: Plan, source: Source) -> tuple[Plan, ...]:
+    """Plan the maps that the initialisation will ask for, so that their errors come before any work."""
+    asked = getattr(plan.stages["init"].backend, "sub_maps", None)
+    if asked is None or source.representation is None:
+        return ()
+    values = source.representation.values
+    samples = [
+        (sub, dataclasses.replace(source.representation, values=values[: sub.n_obs]))
+        for sub in asked(len(values), source.arrays)
+    ]
+    return tuple(
+        make_sub_plan(plan, Source(n_obs=sub.n_obs, representation=sample), sub.arguments) for sub, sample in samples
+    )
+
+
+def _changed(params: Any) -> dict[str, Any]:
+    """Return the parameters that differ from their defaults."""
+    if not dataclasses.is_dataclass(params):
+        return {}
+    return {f.name: getattr(params, f.name) for f in dataclasses.fields(params) if getattr(params, f.name) != f.default}
 
 
 def _key_of_used(source: Source, options: EmbedOptions, picks: Mapping[str, Pick]) -> str | None:
@@ -236,10 +281,14 @@ class Pick:
 
 def pick_stages(source: Source, options: EmbedOptions, preset: Preset, manager: Manager) -> dict[str, Pick]:
     """Choose a backend for each stage, from what was given, the preset, or the policy."""
-    picks = {"graph": _pick_graph(source, options, preset)}
-    if picks["graph"].instance is not None or "stored_graph" not in _needs(picks["graph"], manager):
+    init = _pick_init(source, options, preset, manager)
+    picks = {
+        "init": init,
+        "graph": _pick_graph(source, options, preset, needed=_is_graph_needed(init, options, manager)),
+    }
+    given = picks["graph"].name == policy.EDGELESS or "stored_graph" in _needs(picks["graph"], manager)
+    if picks["graph"].instance is not None or not given:
         picks["knn"] = _pick_knn(source, options, preset)
-    picks["init"] = _pick_init(source, options, preset, manager)
     for stage in ("objective", "optimizer"):
         picks[stage] = _named_or_object(stage, getattr(options, stage), preset.stages.get(stage, "auto"), preset)
     for pick in picks.values():
@@ -265,9 +314,17 @@ def _pick_knn(source: Source, options: EmbedOptions, preset: Preset) -> Pick:
     return pick
 
 
-def _pick_graph(source: Source, options: EmbedOptions, preset: Preset) -> Pick:
+def _is_graph_needed(init: Pick, options: EmbedOptions, manager: Manager) -> bool:
+    is_refined = last_epoch(options.n_epochs) != 0 or isinstance(options.n_epochs, bool)
+    return is_refined or init.instance is not None or "graph" in _needs(init, manager)
+
+
+def _pick_graph(source: Source, options: EmbedOptions, preset: Preset, *, needed: bool = True) -> Pick:
     if sparse.issparse(options.graph):
         return Pick("graph", "precomputed", "a matrix given")
+    if not needed and isinstance(options.graph, str) and options.graph == "auto":
+        if source.stored is None or source.stored.graph is None:
+            return Pick("graph", policy.EDGELESS, "n_epochs is 0, and the first layout needs no graph")
     return _named_or_object(
         "graph", options.graph, preset.stages.get("graph", "auto"), preset, lambda: policy.auto_graph(source, options)
     )

@@ -6,7 +6,7 @@ from vicinal.contract.options import EmbedOptions
 from vicinal.contract.source import Source
 
 EXACT_UP_TO = 100_000
-"""Cells up to which exact neighbours are found sooner than pynndescent has compiled."""
+"""Cells up to which exact neighbours take seconds whatever the data; where it has structure they come soonest."""
 
 PAIRWISE_UP_TO = 10_000
 """Cells up to which all pairs are compared by scikit-learn where exact has no kernel of its own."""
@@ -15,8 +15,13 @@ SPECTRAL_UP_TO = 200_000
 """Cells up to which the eigenvectors of the graph are worth their time."""
 
 
+EDGELESS = "edgeless"
+"""The graph of a map that is its first layout."""
+
+
 def auto_knn(source: Source, options: EmbedOptions) -> tuple[str, str]:
     """Choose how neighbours are found."""
+    from vicinal.backends.knn import ivf
     from vicinal.backends.knn.exact import OWN, SYNONYMS, is_known
 
     if source.stored is not None and source.stored.neighbors is not None:
@@ -27,9 +32,18 @@ def auto_knn(source: Source, options: EmbedOptions) -> tuple[str, str]:
         return "pynndescent", "the metric is a function"
     if options.metric in (*OWN, *SYNONYMS) and source.n_obs <= EXACT_UP_TO:
         return "exact", f"{source.n_obs:,} cells are at most {EXACT_UP_TO:,}"
+    if options.metric in ivf.METRICS:
+        return "ivf", f"{source.n_obs:,} cells are more than {EXACT_UP_TO:,}"
     if source.n_obs <= PAIRWISE_UP_TO and is_known(options.metric):
         return "exact", f"{source.n_obs:,} cells are at most {PAIRWISE_UP_TO:,}, with metric {str(options.metric)!r}"
     return "pynndescent", f"{source.n_obs:,} cells with metric {str(options.metric)!r}"
+
+
+def auto_index(options: EmbedOptions) -> str:
+    """Choose how rows are looked up among others."""
+    from vicinal.backends.knn.exact import is_known
+
+    return "exact" if not callable(options.metric) and is_known(options.metric) else "pynndescent"
 
 
 def auto_graph(source: Source, options: EmbedOptions) -> tuple[str, str]:

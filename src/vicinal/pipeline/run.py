@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import sys
 import time
@@ -25,10 +26,12 @@ from vicinal.contract.stages import Optimization
 from vicinal.plugin.manager import get_manager
 
 from .checks import check_graph, check_layout, check_neighbors, check_scores
+from .host import RunHost
 from .identity import identify, identify_graph
 from .loss import LossProbe
 from .neighborhoods import comparable, sampled_neighborhoods
 from .plan import Choice, Plan
+from .policy import EDGELESS
 from .rows import RowOrder
 
 LOSS_POINTS = 20
@@ -62,7 +65,7 @@ class Run:
         self.plan, self._rows = plan, RowOrder(source.names if by_name else None)
         self.source = self._rows.sort(source)
         self.timings: dict[str, float] = {}
-        logger.info("%s", plan)
+        self._host = RunHost(plan)
         self.graph = self._graph(self._neighbors())
         self._note_isolated()
         self.optimization = self._start(self._first_layout())
@@ -192,6 +195,7 @@ class Run:
             arrays=self.source.arrays,
             seed=self._seed("init"),
             n_jobs=self.plan.n_jobs,
+            host=self._host,
         )
         with self._timed("init", choice):
             layout = choice.backend.place(request)
@@ -260,6 +264,7 @@ class Run:
             timings={**self.timings, "total": sum(self.timings.values())},
             score=scores,
             reusable=reusable,
+            kept={name: self._rows.unsort_rows(values) for name, values in self._host.kept.items()},
             snapshots={epoch: self._rows.unsort_rows(kept) for epoch, kept in self._snapshots.items()}
             if plan.course.snapshots
             else None,
@@ -282,6 +287,8 @@ class Run:
         for choice in plan.stages.values():
             for name, value in _effective(choice).items():
                 params[name if name not in params else f"{choice.stage}__{name}"] = value
+        if plan.sub_plans:
+            params["sub_plans"] = json.dumps([_without_threads(sub) for sub in plan.sub_plans], sort_keys=True)
         return {
             "params": {**params, "n_epochs": self.n_epochs},
             "backends": {stage: choice.full_name for stage, choice in plan.stages.items()},
@@ -341,7 +348,7 @@ class Run:
 
     def _note_isolated(self) -> None:
         isolated = int((np.diff(self.graph.indptr) == 0).sum())
-        if isolated and self.plan.n_obs > 1:
+        if isolated and self.plan.n_obs > 1 and self.plan.stages["graph"].name != EDGELESS:
             logger.warning(
                 "%d of %d cells have no neighbour in the graph; they stay where they start", isolated, self.plan.n_obs
             )
@@ -460,6 +467,11 @@ def require(problem: str, choice: Choice) -> None:
     """Raise `StageError` if a check found a problem."""
     if problem:
         raise StageError(choice.stage, choice.full_name, problem)
+
+
+def _without_threads(plan: Plan) -> dict[str, Any]:
+    """Return a plan as plain data, but for what its result does not depend on."""
+    return {name: value for name, value in plan.to_dict().items() if name != "n_jobs"}
 
 
 def _effective(choice: Choice) -> dict[str, Any]:

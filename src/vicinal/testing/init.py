@@ -10,8 +10,12 @@ import numpy as np
 import pytest
 
 from vicinal.contract.data import Graph, Layout
+from vicinal.contract.options import EmbedOptions
 from vicinal.contract.requests import InitRequest
+from vicinal.contract.source import Representation, Source
 from vicinal.pipeline.checks import check_layout
+from vicinal.pipeline.host import RunHost
+from vicinal.pipeline.plan import make_plan
 
 from .base import SMALL, Conformance, unless_refused
 from .data import blobs, brute_force, knn_graph, normal_layout, read_only, ring_graph
@@ -40,6 +44,7 @@ class InitConformance(Conformance):
             arrays=self.arrays(graph.n_obs, n_components),
             seed=seed,
             n_jobs=n_jobs,
+            host=None if rows is None else host_of(rows, n_components, n_jobs),
         )
         return self.make_backend().place(request)
 
@@ -109,6 +114,15 @@ class InitConformance(Conformance):
             layout = unless_refused(lambda graph=graph, rows=rows: self.place(graph, rows))  # type: ignore[misc]
             if layout is not None:
                 assert_layout(layout, n_obs, 2)
+
+
+def host_of(rows: np.ndarray, n_components: int, n_jobs: int) -> RunHost | None:
+    """Return what serves a backend in a run over the rows."""
+    if len(rows) == 0:
+        return None
+    source = Source(n_obs=len(rows), representation=Representation(name="X", values=rows))
+    options = EmbedOptions(n_components=n_components, n_jobs=n_jobs, init="random")
+    return RunHost(make_plan(source, options))
 
 
 def assert_layout(layout: Layout, n_obs: int, n_components: int) -> None:
