@@ -8,7 +8,7 @@ from typing import Any
 
 import vicinal.backends
 from vicinal.backends import MODULES
-from vicinal.testing import CONFORMANCE, KnnConformance, brute_force
+from vicinal.testing import CONFORMANCE, GraphConformance, KnnConformance, brute_force
 
 
 class GivenNeighbors(KnnConformance):
@@ -30,9 +30,17 @@ class ScikitLearnTransformer(KnnConformance):
         return super().build(rows, k, metric=metric, seed=seed, n_jobs=n_jobs)
 
 
-SPECIAL = {"given": GivenNeighbors, "transformer": ScikitLearnTransformer}
+class Edgeless(GraphConformance):
+    """Joins no cells, whatever their neighbours."""
+
+    def test_every_cell_with_neighbors_has_an_edge(self):
+        assert len(self.exercise().indices) == 0
+
+
+SPECIAL = {"given": GivenNeighbors, "transformer": ScikitLearnTransformer, "edgeless": Edgeless}
 ADAPTED: dict[str, dict[str, Any]] = {
     "exact": {"metrics": ("euclidean", "cosine", "manhattan")},
+    "ivf": {"metrics": ("euclidean", "cosine")},
     "pynndescent": {"recall": 0.95},
 }
 """What the classes are told about a backend that differs from their defaults."""
