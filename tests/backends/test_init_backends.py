@@ -158,12 +158,13 @@ class TestSpectral:
             gaps = np.abs(layout[:half].mean(axis=0) - layout[half:].mean(axis=0)) / np.ptp(layout, axis=0)
             assert gaps.max() > 0.7
 
-    @pytest.mark.parametrize("n", [900, 1500])
+    @pytest.mark.parametrize("n", [300, 1500])
     def test_a_path_is_laid_out_in_order(self, n):
         steps = np.diff(place(spectral, as_graph(path(n)), n_components=1)[:, 0])
         assert (steps > 0).all() or (steps < 0).all()
 
-    def test_a_component_beyond_its_bounds_falls_back_and_says_so(self, caplog, rng):
+    def test_a_component_whose_modes_are_not_found_falls_back_and_says_so(self, caplog, rng, monkeypatch):
+        monkeypatch.setattr(spectral, "slowest_modes", lambda *_: None)
         graph = as_graph(path(5000))
         with caplog.at_level(logging.WARNING, logger="vicinal"):
             scattered = place(spectral, graph)
@@ -197,8 +198,7 @@ class TestSpectral:
         parted = as_graph(blocks(clique(20), clique(20)))
         np.testing.assert_array_equal(place(spectral, cut), place(spectral, parted))
 
-    def test_same_bits_again_in_spite_of_breakdowns(self):
-        """A star's Krylov space ends early, and the solver goes on from vectors of its own making."""
+    def test_same_bits_again_where_all_modes_are_alike(self):
         graph = as_graph(star(3000))
         np.testing.assert_array_equal(place(spectral, graph), place(spectral, graph))
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -99,6 +101,45 @@ def test_sigma_makes_memberships_sum_to_the_target_or_stands_at_its_floor(table,
         assert sigma == pytest.approx(max(root, 1e-3 * mean), rel=1e-3)
         if root > 1e-3 * mean:
             assert naive_sum(row, rho, sigma) == pytest.approx(target, abs=2e-5)
+
+
+def bisected(row: np.ndarray, rho: np.float32) -> np.float32:
+    """Sigma by evaluating the sum at every step."""
+    beyond = np.maximum(row - rho, np.float32(0)).astype(float)
+    low, high, middle = 0.0, np.inf, 1.0
+    for _ in range(fuzzy.BISECTIONS):
+        excess = sum(math.exp(-b / middle) for b in beyond) - math.log2(len(row) + 1)
+        if abs(excess) < fuzzy.TOLERANCE:
+            break
+        low, high = (low, middle) if excess > 0 else (middle, high)
+        middle = (low + high) / 2 if high < np.inf else middle * 2
+    return np.float32(middle)
+
+
+spread_tables = st.builds(
+    make_table,
+    seed=st.integers(0, 2**20),
+    n=st.integers(10, 40),
+    k=st.integers(1, 30),
+    missing=st.sampled_from([0.0, 0.3]),
+    zeros=st.sampled_from([0.0, 0.3, 0.6]),
+    scale=st.floats(-30, 30).map(lambda power: 10.0**power),
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(spread_tables, connectivities, st.sampled_from([0.05, 1.0, 6.0]))
+def test_sigma_is_where_plain_bisection_stops(table, local_connectivity, power):
+    """The steps are not evaluated but known from the root; which bandwidth within the tolerance it is, counts."""
+    indices, distances = table
+    largest = np.nanmax(np.where(np.isfinite(distances), distances, 0), initial=np.float32(1e-30))
+    distances = (largest * (distances / largest) ** np.float32(power)).astype(np.float32)
+    sigmas, rhos = fuzzy.smooth_distances(indices, distances, local_connectivity)
+    for row, sigma, rho in zip(distances, sigmas, rhos, strict=True):
+        row = row[np.isfinite(row)]
+        floor = 1e-3 * row.sum(dtype=float) / (len(row) + 1)
+        if len(row) and rho > 0:
+            assert sigma == np.float32(max(bisected(row, rho), np.float32(floor)))
 
 
 @settings(deadline=None, max_examples=150)

@@ -86,15 +86,15 @@ def assert_equal_graphs(found: sparse.csr_matrix, expected: sparse.csr_matrix) -
     assert found.nnz > 0
     np.testing.assert_array_equal(found.indptr, expected.indptr)
     np.testing.assert_array_equal(found.indices, expected.indices)
-    np.testing.assert_allclose(found.data, expected.data, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found.data, expected.data, rtol=0, atol=3e-6)
 
 
 @pytest.mark.parametrize("local_connectivity", CONNECTIVITIES)
 def test_bandwidths(neighbors, local_connectivity):
     sigmas, rhos = fuzzy.smooth_distances(neighbors.indices, neighbors.distances, local_connectivity)
     expected_sigmas, expected_rhos = peer_bandwidths(with_self(neighbors)[1], local_connectivity)
-    np.testing.assert_allclose(sigmas, expected_sigmas, rtol=0, atol=1e-5)
-    np.testing.assert_allclose(rhos, expected_rhos, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(sigmas, expected_sigmas, rtol=0, atol=3e-6)
+    np.testing.assert_allclose(rhos, expected_rhos, rtol=0, atol=3e-6)
 
 
 @pytest.mark.parametrize("mix", [0.0, 0.3, 1.0])
@@ -113,8 +113,8 @@ def test_duplicate_cells(duplicated, local_connectivity):
     assert (duplicated.distances == 0).all(axis=1).sum() > 1000
     sigmas, rhos = fuzzy.smooth_distances(duplicated.indices, duplicated.distances, local_connectivity)
     expected_sigmas, expected_rhos = peer_bandwidths(with_self(duplicated)[1], local_connectivity)
-    np.testing.assert_allclose(sigmas, expected_sigmas, rtol=0, atol=1e-5)
-    np.testing.assert_allclose(rhos, expected_rhos, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(sigmas, expected_sigmas, rtol=0, atol=3e-6)
+    np.testing.assert_allclose(rhos, expected_rhos, rtol=0, atol=3e-6)
     found = our_graph(duplicated, local_connectivity=local_connectivity)
     assert_equal_graphs(found, peer_graph(duplicated, local_connectivity, 1.0))
 
@@ -131,8 +131,8 @@ def test_ragged_rows_are_as_in_a_table_of_their_own_length(neighbors, local_conn
     for length in range(1, neighbors.k + 1):
         rows = lengths == length
         expected = peer_bandwidths(with_self(neighbors)[1][rows, : length + 1], local_connectivity)
-        np.testing.assert_allclose(sigmas[rows], expected[0], rtol=0, atol=1e-5)
-        np.testing.assert_allclose(rhos[rows], expected[1], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(sigmas[rows], expected[0], rtol=0, atol=3e-6)
+        np.testing.assert_allclose(rhos[rows], expected[1], rtol=0, atol=3e-6)
 
 
 def test_missing_neighbours_without_the_infinite_sigma(neighbors):

@@ -18,6 +18,11 @@ from .parallel import over_rows
 TOLERANCE = 1e-5
 BISECTIONS = 64
 FLOOR = 1e-3
+NEWTON_STEPS = 12
+NEAR = 1e-6  # of the target: one more step of Newton's is then exact
+SLIGHT = 0.02  # change of the sum with the logarithm of the bandwidth, below which it is not followed
+CLOSE = 0.01  # relative distance from the root within which the sum is taken for straight
+MARGIN = 0.3 * TOLERANCE
 
 CompressedRows = tuple[NDArray[np.signedinteger], NDArray[np.int32], NDArray[np.float32]]
 """``indptr``, ``indices``, ``weights``."""
@@ -152,18 +157,62 @@ def row_rho(near: np.ndarray, n_near: int, local_connectivity: float) -> np.floa
 
 
 @inline
-def row_sigma(near: np.ndarray, n_near: int, rho: np.float32) -> np.float32:
-    """Bisect for the bandwidth at which the memberships sum to log2(n_near + 1)."""
+def sum_and_slope(beyond: np.ndarray, n_near: int, rate: float) -> tuple[float, float]:
+    """Return the memberships' sum at a bandwidth of one over the rate, and how fast it falls with the rate."""
+    total, slope = 0.0, 0.0
+    for j in range(n_near):
+        membership = math.exp(-(beyond[j] * rate))
+        total += membership
+        slope += beyond[j] * membership
+    return total, slope
+
+
+@inline
+def sum_at(beyond: np.ndarray, n_near: int, sigma: float) -> float:
+    """Return the memberships' sum at a bandwidth."""
+    total = 0.0
+    for j in range(n_near):
+        total += math.exp(-(beyond[j] / sigma))
+    return total
+
+
+@inline
+def root_and_slope(beyond: np.ndarray, n_near: int, target: float) -> tuple[float, float]:
+    """Return the bandwidth that meets the target and how fast the sum grows there; zeros where that is not clear.
+
+    Newton's method on the logarithm of the sum, which is convex in the rate: from 0 it never goes too far.
+    """
+    mean = 0.0
+    for j in range(n_near):
+        mean += beyond[j] / n_near
+    rate = math.log(n_near / target) / mean if mean > 0 else 0.0
+    for _ in range(NEWTON_STEPS):
+        total, slope = sum_and_slope(beyond, n_near, rate)
+        if not slope * rate > SLIGHT:
+            break
+        rate += total * math.log(total / target) / slope
+        if abs(total - target) < NEAR:
+            return 1.0 / rate, slope * rate * rate
+    return 0.0, 0.0
+
+
+@inline
+def row_sigma(beyond: np.ndarray, n_near: int) -> np.float32:
+    """Bisect for the bandwidth at which the memberships sum to log2(n_near + 1).
+
+    Where bisection goes and stops is known from the root and the slope there: the sum is evaluated only where these
+    do not say for certain whether it is within the tolerance.
+    """
     target = math.log2(n_near + 1)
+    root, slope = root_and_slope(beyond, n_near, target)
     low, high, middle = 0.0, math.inf, 1.0
     for _ in range(BISECTIONS):
-        total = 0.0
-        for j in range(n_near):
-            beyond = near[j] - rho
-            total += math.exp(-(beyond / middle)) if beyond > 0 else 1.0
-        if abs(total - target) < TOLERANCE:
+        excess = slope * (middle - root)
+        if root == 0.0 or (abs(middle - root) < CLOSE * root and abs(abs(excess) - TOLERANCE) < MARGIN):
+            excess = sum_at(beyond, n_near, middle) - target
+        if abs(excess) < TOLERANCE:
             break
-        if total > target:
+        if excess > 0:
             high = middle
         else:
             low = middle
@@ -184,7 +233,7 @@ def smooth_rows(
     stop: int,
 ) -> None:
     """Write sigma, rho, the sum and the number of distances of rows ``start`` to ``stop``."""
-    near = np.empty(indices.shape[1], np.float32)
+    near, beyond = np.empty(indices.shape[1], np.float32), np.empty(indices.shape[1], np.float64)
     for i in range(start, stop):
         n_near = 0
         total = 0.0
@@ -196,7 +245,9 @@ def smooth_rows(
         if n_near == 0:
             continue
         rho = row_rho(near, n_near, local_connectivity)
-        sigma = row_sigma(near, n_near, rho)
+        for j in range(n_near):
+            beyond[j] = max(near[j] - rho, np.float32(0))
+        sigma = row_sigma(beyond, n_near)
         if rho > 0:
             sigma = max(sigma, np.float32(FLOOR * total / (n_near + 1)))
         sigmas[i], rhos[i], sums[i], counts[i] = sigma, rho, total, n_near

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +18,7 @@ from .linear_algebra import leading_eigenvectors, one_blas_thread, with_fixed_si
 from .pca import principal_components
 from .random import random_layout
 
-DENSE_UP_TO = 1000
-KRYLOV_SIZE = 40
-TOLERANCES = (1e-6, 1e-9)
-WORK = 1e10
-FEWEST_PRODUCTS, MOST_PRODUCTS = 400, 40_000
-ACCEPTED_RESIDUAL = 0.05
+DENSE_UP_TO = 400
 ROOM = 0.7  # radius that a component of unit side is given
 
 logger = logging.getLogger("vicinal")
@@ -56,18 +49,22 @@ class Backend:
         from scipy.sparse.csgraph import connected_components
 
         adjacency = _undirected(request.graph)
-        _, labels = connected_components(adjacency, directed=False)
+        _, labels = connected_components(adjacency, connection="strong")
         order, sizes = np.argsort(labels, kind="stable"), np.bincount(labels)
+        if len(sizes) > 1:
+            adjacency = adjacency[order][:, order]
         layout = np.zeros((len(order), request.n_components))
-        layout[order] = _components_in_order(adjacency[order][:, order], order, sizes, request)
+        layout[order] = _components_in_order(adjacency, order, sizes, request)
         if len(sizes) > 1:
             layout += _centers(labels, sizes, request)[labels]
         return layout.astype(np.float32)
 
 
 def _undirected(graph: Graph) -> sparse.csr_matrix:
-    matrix = sparse.csr_matrix(graph.to_scipy(), dtype=np.float64, copy=True)
-    matrix.eliminate_zeros()
+    matrix = graph.to_scipy()
+    if not graph.weights.all():
+        matrix = matrix.copy()
+        matrix.eliminate_zeros()
     return matrix + matrix.T if graph.directed else matrix
 
 
@@ -81,14 +78,15 @@ def _components_in_order(
     with one_blas_thread():
         for component in np.flatnonzero(sizes > 1):
             rows = slice(stops[component] - sizes[component], stops[component])
-            layout[rows] = _component(adjacency[rows, rows], order[rows], request, draw)
+            part = adjacency[rows, rows] if len(sizes) > 1 else adjacency
+            layout[rows] = _component(part, order[rows], request, draw)
     return layout
 
 
 def _component(
     adjacency: sparse.csr_matrix, cells: NDArray[np.intp], request: InitRequest, draw: np.random.Generator
 ) -> NDArray[np.float64]:
-    found = slowest_modes(adjacency, min(request.n_components, len(cells) - 1))
+    found = slowest_modes(adjacency, min(request.n_components, len(cells) - 1), request.n_jobs)
     layout = np.zeros((len(cells), request.n_components))
     if found is None:
         layout[:] = _fallback(cells, request, draw)
@@ -112,56 +110,30 @@ def _fallback(cells: NDArray[np.intp], request: InitRequest, draw: np.random.Gen
     return principal_components(rows[cells], request.n_components, draw)
 
 
-def slowest_modes(adjacency: sparse.csr_matrix, k: int) -> NDArray[np.float64] | None:
+def slowest_modes(adjacency: sparse.csr_matrix, k: int, n_jobs: int = 1) -> NDArray[np.float64] | None:
     """Return the ``k`` first non-trivial solutions of ``L y = lambda D y`` on a connected graph, slowest first.
 
     They are eigenvectors of the normalised adjacency over the root of the degrees. None where they are not found
-    within the bounds. The trivial one, known beforehand, is moved to the other end of the spectrum, so that one
-    nearly as slow (two parts joined by one edge) is not lost beside it.
+    within the bounds. The trivial one, known beforehand, is taken out, so that one nearly as slow (two parts joined
+    by one edge) is not lost beside it.
     """
-    root = np.sqrt(np.asarray(adjacency.sum(axis=1)).ravel())
+    if adjacency.shape[0] <= DENSE_UP_TO:
+        return with_fixed_signs(_dense_modes(adjacency, k))
+    from .eigensolver import multilevel_modes
+
+    # Writable and of one type each, so that one compiled variant serves every caller.
+    types = zip((adjacency.indptr, adjacency.indices, adjacency.data), (np.int64, np.int32, np.float32), strict=True)
+    starts, indices, weights = (np.require(part, dtype, ["C", "W"]) for part, dtype in types)
+    modes = multilevel_modes((starts, indices, weights), k, n_jobs)
+    return None if modes is None else with_fixed_signs(modes)
+
+
+def _dense_modes(adjacency: sparse.csr_matrix, k: int) -> NDArray[np.float64]:
+    dense = adjacency.toarray().astype(np.float64)
+    root = np.sqrt(dense.sum(axis=1))
     trivial = root / np.linalg.norm(root)
-    if len(root) <= DENSE_UP_TO:
-        normalised = adjacency.toarray() / root[:, None] / root
-        vectors = leading_eigenvectors(normalised - 2 * np.outer(trivial, trivial), k)
-    else:
-        inverse = sparse.diags(1 / root)
-        found = _by_lanczos(sparse.csr_matrix(inverse @ adjacency @ inverse), trivial, k)
-        if found is None:
-            return None
-        vectors = found
-    return with_fixed_signs(vectors / root[:, None])
-
-
-def _by_lanczos(normalised: sparse.csr_matrix, trivial: NDArray[np.float64], k: int) -> NDArray[np.float64] | None:
-    from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
-
-    def deflated(vector: NDArray[np.float64]) -> NDArray[np.float64]:
-        vector = vector.ravel()
-        return normalised @ vector - 2 * trivial * (trivial @ vector)
-
-    n = len(trivial)
-    operator = LinearOperator((n, n), matvec=deflated, dtype=np.float64)
-    settings: dict[str, Any] = {"k": k, "which": "LA", "ncv": KRYLOV_SIZE, "maxiter": _restarts(normalised)}
-    start = generator(n).normal(size=n)
-    for tolerance in TOLERANCES:
-        if "rng" in inspect.signature(eigsh).parameters:  # else the vectors after a breakdown differ from run to run
-            settings["rng"] = generator(n)
-        try:
-            values, vectors = eigsh(operator, v0=start, tol=tolerance, **settings)
-        except ArpackError:
-            return None
-        residuals = [np.linalg.norm(deflated(v) - value * v) for value, v in zip(values, vectors.T, strict=True)]
-        # The slower the modes, the nearer they lie to each other, and the more exact they must be.
-        if max(residuals) <= ACCEPTED_RESIDUAL * (1 - values).max():
-            return vectors[:, np.argsort(-values)]
-        start = vectors.sum(axis=1)
-    return None
-
-
-def _restarts(normalised: sparse.csr_matrix) -> int:
-    cost = 2 * normalised.nnz + 4 * KRYLOV_SIZE * normalised.shape[0]
-    return int(np.clip(WORK / cost, FEWEST_PRODUCTS, MOST_PRODUCTS)) // KRYLOV_SIZE
+    vectors = leading_eigenvectors(dense / root[:, None] / root - 2 * np.outer(trivial, trivial), k)
+    return vectors / root[:, None]
 
 
 def _centers(labels: NDArray[np.integer], sizes: NDArray[np.intp], request: InitRequest) -> NDArray[np.float64]:
