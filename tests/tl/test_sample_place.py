@@ -36,7 +36,7 @@ def test_map_of_the_sample_and_placement_equal_the_steps_done_by_hand(cells):
     vc.tl.embed(cells, init="sample_place", sample_size=200, place_neighbors=3, place_jitter=0, n_epochs=0)
     chosen = cells.uns["umap"]["init"]["sample"]
     sample = cells[chosen].copy()
-    vc.tl.embed(sample, n_neighbors=50)
+    vc.tl.embed(sample, init="pca")
     places = np.empty((1000, 2))
     places[chosen] = sample.obsm["X_umap"]
     near = cdist(cells.obsm["X_pca"][~chosen], sample.obsm["X_pca"]).argsort(axis=1)[:, :3]
@@ -91,14 +91,14 @@ def test_the_objective_of_the_sample_is_that_of_the_whole(cells):
 
 
 def test_arguments_for_the_sample(cells):
-    extra = {"n_epochs": 30, "min_dist": 0.3, "init": "pca"}
+    extra = {"n_epochs": 30, "min_dist": 0.3, "init": "spectral"}
     vc.tl.embed(cells, init="sample_place", sample_n_neighbors=90, sample_params=extra)
     (record,) = json.loads(cells.uns["umap"]["params"]["sub_plans"])
     assert record["n_obs"] == 250
     assert record["n_neighbors"] == 90
     assert record["stages"]["optimizer"]["params"]["n_epochs"] == 30
     assert record["stages"]["objective"]["params"]["min_dist"] == 0.3
-    assert record["stages"]["init"]["backend"] == "pca@vicinal"
+    assert record["stages"]["init"]["backend"] == "spectral@vicinal"
 
 
 def test_every_group_is_in_proportion_and_none_is_lost(cells):

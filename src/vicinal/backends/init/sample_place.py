@@ -22,7 +22,7 @@ from .sampling import DENSITY, SAMPLINGS, draw_sample, shares
 
 LARGEST_DEFAULT_SAMPLE = 25_000
 DEFAULT_SHARE = 4
-DEFAULT_NEIGHBORS = 50
+FEWEST_BY_DEFAULT = 50
 DEFAULT_PLACE_NEIGHBORS = 5
 CHUNK = 50_000
 
@@ -44,9 +44,11 @@ class SamplePlaceParams:
     sample_method
         Method the sample is mapped by; None for the one of the whole map.
     sample_n_neighbors
-        Neighbours of each cell in the sample, the cell itself counted; None for 50, or all where they are fewer.
+        Neighbours of each cell in the sample, the cell itself counted; None for the method's own number, which in a
+        sample reaches as far as many times as many do among all cells.
     sample_params
-        Other arguments of `vicinal.tl.embed` for the map of the sample, such as ``{"n_epochs": 1000}``.
+        Other arguments of `vicinal.tl.embed` for the map of the sample, such as ``{"n_epochs": 1000}``. It starts
+        from principal components unless ``"init"`` says otherwise.
     place_neighbors
         Cells of the sample, the nearest ones, that place a cell; None for 5, or all where they are fewer.
     place_by
@@ -109,9 +111,9 @@ class Backend:
         if (self.params.place_neighbors or 0) > size:
             msg = f"place_neighbors={self.params.place_neighbors} is more than the sample of {size} cells has"
             raise InputError(f"{msg}; give at most {size}, or a larger sample_size")
-        arguments = {**self.params.sample_params, "n_neighbors": neighbors or min(DEFAULT_NEIGHBORS, size - 1)}
-        if size < 3:
-            del arguments["n_neighbors"]
+        arguments = {"init": "pca", **self.params.sample_params}
+        if neighbors is not None:
+            arguments["n_neighbors"] = neighbors
         if self.params.sample_method is not None:
             arguments["method"] = self.params.sample_method
         return [SubMap(n_obs=size, arguments=arguments)]
@@ -132,7 +134,7 @@ class Backend:
     def _sample_size(self, n_obs: int) -> int:
         size = self.params.sample_size
         if size is None:
-            return min(LARGEST_DEFAULT_SAMPLE, max(n_obs // DEFAULT_SHARE, min(n_obs, DEFAULT_NEIGHBORS)))
+            return min(LARGEST_DEFAULT_SAMPLE, max(n_obs // DEFAULT_SHARE, min(n_obs, FEWEST_BY_DEFAULT)))
         if size > n_obs:
             msg = f"sample_size={size} is more than the {n_obs} cells there are; give at most {n_obs}, or leave it out"
             raise InputError(msg)
