@@ -72,3 +72,16 @@ def test_bad_input_changes_nothing(adata: ad.AnnData) -> None:
         with pytest.raises(InputError, match="graph: the weights are computed here"):
             vc.pp.neighbors(adata, graph=graph)
     assert not adata.obsp and "neighbors" not in adata.uns
+
+
+def test_does_not_depend_on_the_order_of_the_rows(rng: np.random.Generator) -> None:
+    rows = rng.normal(size=(300, 6)).astype(np.float32)
+    rows[:60] = rows[0]  # ties, which go to the cell whose name comes first
+    cells = ad.AnnData(np.zeros((300, 1), dtype=np.float32))
+    cells.obsm["X_pca"], cells.obs_names = rows, rng.permutation(300).astype(str)
+    shuffled = cells[rng.permutation(300)].copy()
+    for made in (cells, shuffled):
+        vc.pp.neighbors(made, n_neighbors=10)
+    sorted_back = shuffled[cells.obs_names].copy()
+    for key in ("distances", "connectivities"):
+        assert (sorted_back.obsp[key] != cells.obsp[key]).nnz == 0, key

@@ -35,6 +35,13 @@ class RowOrder:
             self._place = np.empty(len(self._order), dtype=np.int32)
             self._place[self._order] = np.arange(len(self._order), dtype=np.int32)
 
+    def back(self) -> RowOrder:
+        """Return what sorts rows that were sorted by this into the order they are stored in."""
+        stored = RowOrder(None)
+        if self._order is not None and self._place is not None:
+            stored._order, stored._place = self._place.astype(np.intp), self._order.astype(np.int32)
+        return stored
+
     def sort(self, source: Source) -> Source:
         """Return a source with its rows sorted."""
         if self._order is None:

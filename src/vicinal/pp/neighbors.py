@@ -14,6 +14,7 @@ from vicinal.adata.write import duplicate, put_neighbors
 from vicinal.contract.options import EmbedOptions
 from vicinal.contract.source import Source
 from vicinal.pipeline.plan import plan_neighbors
+from vicinal.pipeline.rows import RowOrder
 from vicinal.pipeline.run import find_neighbors, make_graph, timed
 
 
@@ -79,7 +80,13 @@ def neighbors(
     plan = plan_neighbors(source, options)
     timings: dict[str, float] = {}
     timer = functools.partial(timed, timings=timings)
+    # An object of the user's may know the cells in the order they are stored in.
+    by_name = not any(choice.is_object for choice in plan.stages.values())
+    rows = RowOrder(adata.obs_names.to_numpy() if by_name else None)
+    source, stored = rows.sort(source), rows.back()
     found = find_neighbors(plan.stages["knn"], plan, source, timer)
+    if "given_neighbors" in plan.stages["knn"].capabilities.inputs:
+        found = rows.sort_neighbors(found)
     weighed = make_graph(plan.stages["graph"], plan, source, found, timer)
     target = duplicate(adata) if copy else adata
     put_neighbors(
@@ -95,7 +102,7 @@ def neighbors(
             "knn": plan.stages["knn"].full_name,
             "graph": plan.stages["graph"].full_name,
         },
-        distances=found.to_csr(),
-        connectivities=weighed.to_scipy(),
+        distances=stored.sort_neighbors(found).to_csr(),
+        connectivities=stored.sort_graph(weighed).to_scipy(),
     )
     return target if copy else None
