@@ -25,6 +25,11 @@ def cytometry(n: int | None = None) -> np.ndarray:
     return np.load(FOLDER / "cytof_multicenter_8d.npz")["X"][:n].astype(np.float32)
 
 
+def cytometry_labels() -> np.ndarray:
+    """Gate of each cell, 1 to 4; 0 for those in none."""
+    return np.load(FOLDER / "cytof_multicenter_8d.npz")["label"].astype(np.int64)
+
+
 def as_cells(values: np.ndarray) -> ad.AnnData:
     return ad.AnnData(np.zeros((len(values), 1), dtype=np.float32), obsm={"X_pca": values})
 

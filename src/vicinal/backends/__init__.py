@@ -8,9 +8,9 @@ from __future__ import annotations
 from vicinal.contract.spec import BackendSpec
 from vicinal.plugin.hookspecs import hookimpl
 
-from .graph import fuzzy, precomputed
-from .init import array, obsm, paga, pca, random, spectral
-from .knn import exact, given, pynndescent, transformer
+from .graph import edgeless, fuzzy, precomputed
+from .init import array, obsm, paga, pca, random, sample_place, spectral
+from .knn import exact, given, ivf, pynndescent, transformer
 from .objective import umap
 from .optimizer import numba_sgd
 from .score import global_correlation, knn_recall, label_accuracy, trustworthiness
@@ -18,16 +18,19 @@ from .score import global_correlation, knn_recall, label_accuracy, trustworthine
 MODULES = (
     exact,
     given,
+    ivf,
     pynndescent,
     transformer,
     fuzzy,
     precomputed,
+    edgeless,
     spectral,
     pca,
     random,
     paga,
     obsm,
     array,
+    sample_place,
     umap,
     numba_sgd,
     knn_recall,

@@ -184,7 +184,7 @@ class Reference:
     @classmethod
     def pack(cls, rows: NDArray[np.floating], metric: str) -> Reference:
         """Lay out rows ``(n_rows, n_features)`` for a metric."""
-        points = _coordinates(rows, metric)
+        points = coordinates(rows, metric)
         n_rows, n_features = points.shape
         whole, rest = divmod(n_rows, WIDTH)
         blocks = np.zeros((whole + (rest > 0), n_features, WIDTH), np.float32)
@@ -206,9 +206,16 @@ def nearest_rows(
     Ties go to the smaller index. ``own`` names for each query the reference row that is itself and is left out.
     Where the reference has too few rows: -1 and infinity.
     """
-    points = _coordinates(queries, reference.metric)
+    indices, nearest = nearest_sums(reference, coordinates(queries, reference.metric), k, own=own, n_jobs=n_jobs)
+    return indices, distances(nearest, reference.metric)
+
+
+def nearest_sums(
+    reference: Reference, points: NDArray[np.float32], k: int, *, own: NDArray[np.integer] | None, n_jobs: int
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Return what `nearest_rows` does of queries given by their coordinates, sums in place of distances."""
     indices, nearest, _ = _scan(reference, points, own, k, np.empty((len(points), 0), np.float32), n_jobs)
-    return indices, _distances(nearest, reference.metric)
+    return indices, nearest
 
 
 def nearest_and_ranks(
@@ -234,7 +241,7 @@ def nearest_and_ranks(
     ranks
         int64 ``(m, t)``: number of reference rows strictly closer than the target, plus 1.
     """
-    points = _coordinates(queries, reference.metric)
+    points = coordinates(queries, reference.metric)
     sums = np.empty(targets.shape, np.float32)
     rows = np.ascontiguousarray(targets, np.int32)
     manhattan = reference.metric == MANHATTAN
@@ -278,13 +285,15 @@ def _scan(reference, points, own, k, thresholds, n_jobs):
     return indices, nearest, closer
 
 
-def _coordinates(rows: NDArray[np.floating], metric: str) -> NDArray[np.float32]:
+def coordinates(rows: NDArray[np.floating], metric: str) -> NDArray[np.float32]:
+    """Return rows whose direct differences give the metric: for cosine distances, rows of length 1."""
     # A read-only array would compile a second variant of each kernel.
     points = np.require(rows, np.float32, ["C", "W"])
     return unit_rows(points) if metric == COSINE else points
 
 
-def _distances(sums: NDArray[np.float32], metric: str) -> NDArray[np.float32]:
+def distances(sums: NDArray[np.float32], metric: str) -> NDArray[np.float32]:
+    """Return the distances of a metric from sums over differences of coordinates."""
     if metric == EUCLIDEAN:
         return np.sqrt(sums)
     return sums * np.float32(0.5) if metric == COSINE else sums

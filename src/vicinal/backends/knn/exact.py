@@ -1,8 +1,10 @@
-"""Exact nearest neighbours by comparing all pairs."""
+"""Exact nearest neighbours: all pairs, or all that bounds on their distances leave."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,9 @@ from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities, NoPara
 from vicinal.contract.stages import KnnIndex
 
 from .tables import check_columns
+
+if TYPE_CHECKING:
+    from vicinal.kernels.knn import Reference
 
 OWN = ("euclidean", "cosine", "manhattan")
 """The metrics with a kernel of our own."""
@@ -27,13 +32,13 @@ SPEC = BackendSpec(
     stage="knn",
     name="exact",
     target="vicinal.backends.knn.exact:Backend",
-    summary="All pairs compared; any metric of scikit-learn, fastest for euclidean, cosine, manhattan",
+    summary="Exact; any metric of scikit-learn, fastest for euclidean and cosine, then manhattan",
     capabilities=Capabilities(inputs=("representation",), deterministic=True, out_of_sample=True),
 )
 
 
 class Backend:
-    """Compares every row with every other; ties go to the smaller index."""
+    """Finds what comparing every row with every other finds; ties go to the smaller index."""
 
     def __init__(self, params: NoParams) -> None:
         self.params = params
@@ -67,27 +72,32 @@ class CompiledIndex:
     """The metrics with a kernel of our own: sums of direct differences, so equal rows are at distance 0."""
 
     def __init__(self, request: KnnRequest, metric: str) -> None:
-        from vicinal.kernels.knn import Reference
-
         assert request.representation is not None
         self._request = request
         self._rows = request.representation
-        self._reference = Reference.pack(self._rows, metric)
+        self._metric = metric
 
     def neighbors(self) -> Neighbors:
         """Return the neighbours of the reference rows among themselves."""
-        return self._nearest(self._rows, self._request.k, np.arange(len(self._rows)))
+        from vicinal.kernels.pruned import all_neighbors
+
+        return self._table(all_neighbors(self._rows, self._request.k, self._metric, n_jobs=self._request.n_jobs))
 
     def query(self, rows: NDArray[np.float32], k: int) -> Neighbors:
         """Return the ``k`` reference rows nearest to each of ``rows``."""
-        check_columns(rows, self._rows.shape[1])
-        return self._nearest(rows, k, None)
-
-    def _nearest(self, rows: NDArray[np.float32], k: int, own: NDArray[np.integer] | None) -> Neighbors:
         from vicinal.kernels.knn import nearest_rows
 
-        indices, distances = nearest_rows(self._reference, rows, k, own=own, n_jobs=self._request.n_jobs)
-        return Neighbors(indices=indices, distances=distances, metric=self._request.metric)
+        check_columns(rows, self._rows.shape[1])
+        return self._table(nearest_rows(self._reference, rows, k, n_jobs=self._request.n_jobs))
+
+    @functools.cached_property
+    def _reference(self) -> Reference:
+        from vicinal.kernels.knn import Reference
+
+        return Reference.pack(self._rows, self._metric)
+
+    def _table(self, found: tuple[NDArray[np.int32], NDArray[np.float32]]) -> Neighbors:
+        return Neighbors(indices=found[0], distances=found[1], metric=self._request.metric)
 
 
 class PairwiseIndex:
