@@ -55,7 +55,7 @@ class LossProbe:
         Edges, and other pairs, in the sample.
     """
 
-    def __init__(self, graph: Graph, objective: Objective, *, seed: int, n_pairs: int = 10_000) -> None:
+    def __init__(self, graph: Graph, objective: Objective, *, seed: int, n_pairs: int = 2_500) -> None:
         self._objective = objective
         self._squared_distances = getattr(objective, "squared_distances", squared_euclidean)
         factor = objective.negative_sample_rate / max(graph.n_obs, 1) * (1.0 if graph.directed else 0.5)
