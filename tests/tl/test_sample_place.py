@@ -16,6 +16,7 @@ import vicinal as vc
 from vicinal.api import InputError, ModelError
 from vicinal.backends.init.sampling import shares
 from vicinal.backends.objective.umap import UmapObjective, UmapParams
+from vicinal.pipeline import policy
 
 
 @pytest.fixture
@@ -205,3 +206,14 @@ def test_shares_of_groups(sizes, fraction):
     exact = sizes * total / sizes.sum()
     if (exact[sizes > 0] >= 1).all():
         assert (np.abs(given_out - exact) < 1).all()
+
+
+def test_auto_takes_it_for_large_data_with_a_representation(cells, monkeypatch):
+    monkeypatch.setattr(policy, "SPECTRAL_UP_TO", 999)
+    plan = vc.tl.plan(cells)
+    assert plan.stages["init"].name == "sample_place"
+    assert plan.stages["init"].reason == "1,000 cells are more than 999"
+    assert plan.sub_plans[0].n_obs == 250
+    vc.pp.neighbors(cells)
+    bare = ad.AnnData(np.zeros((1000, 100), dtype=np.float32), obsp=dict(cells.obsp), uns=dict(cells.uns))
+    assert vc.tl.plan(bare).stages["init"].name == "spectral"

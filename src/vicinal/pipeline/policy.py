@@ -11,9 +11,8 @@ EXACT_UP_TO = 100_000
 PAIRWISE_UP_TO = 10_000
 """Cells up to which all pairs are compared by scikit-learn where exact has no kernel of its own."""
 
-SPECTRAL_UP_TO = 200_000
-"""Cells up to which the eigenvectors of the graph are worth their time."""
-
+SPECTRAL_UP_TO = 500_000
+"""Cells up to which the eigenvectors of the graph are found sooner, and in less memory, than a sample is placed."""
 
 EDGELESS = "edgeless"
 """The graph of a map that is its first layout."""
@@ -55,6 +54,8 @@ def auto_graph(source: Source, options: EmbedOptions) -> tuple[str, str]:
 
 def auto_init(source: Source, options: EmbedOptions) -> tuple[str, str]:
     """Choose the first layout."""
-    if source.n_obs <= SPECTRAL_UP_TO or source.representation is None:
+    if source.representation is None:
+        return "spectral", "there is no representation"
+    if source.n_obs <= SPECTRAL_UP_TO:
         return "spectral", f"{source.n_obs:,} cells are at most {SPECTRAL_UP_TO:,}"
-    return "pca", f"{source.n_obs:,} cells are more than {SPECTRAL_UP_TO:,}"
+    return "sample_place", f"{source.n_obs:,} cells are more than {SPECTRAL_UP_TO:,}"
