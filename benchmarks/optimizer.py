@@ -152,9 +152,7 @@ def report(name: str, taken: list[float], own: list[float], timed: str, scores: 
 
 def main(data: str, n_epochs: int, n_seeds: int, peers: list[str]) -> None:
     threads, seeds = available_threads(), range(1, n_seeds + 1)
-    rows, labels, knn = (
-        (fashion(), fashion_labels(), "exact") if data == "fashion" else (cytometry(), None, "ivf")
-    )
+    rows, labels, knn = (fashion(), fashion_labels(), "exact") if data == "fashion" else (cytometry(), None, "ivf")
     given = prepare(rows, knn, threads)
     ours(given, 0, 1, threads)  # compiles
     print(f"{data}: {len(rows):,} x {rows.shape[1]}, {n_epochs} epochs, {threads} threads, seeds {seeds}", flush=True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,14 @@ def data_dir() -> Path:
     if not (folder / "pbmc3k.h5ad").exists():
         pytest.skip(f"real data sets not found in {folder}; set VICINAL_DATA")
     return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Plans must not depend on what `vicinal warmup` has measured here, nor tests leave anything behind."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VICINAL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture

@@ -176,14 +176,21 @@ def _add_plugins(commands: Any) -> None:
 
 
 def _add_warmup(commands: Any) -> None:
-    text = "compile all kernels now, so that no later process waits for it (for container images)"
-    _command(commands, "warmup", _warmup, text, "vicinal warmup")
+    text = "compile all kernels now and measure the machine: no later process waits, and plans forecast their time"
+    example = "vicinal warmup\n  VICINAL_CACHE=/opt/vicinal vicinal warmup   # keeps the measurements there"
+    _command(commands, "warmup", _warmup, text, example)
 
 
 def _warmup(options: argparse.Namespace) -> int:
-    from ._warmup import warmup
+    from ._warmup import calibrate, warmup
+    from .pipeline.calibration import write_calibration
 
-    print(f"kernels are compiled and cached; it took {warmup():.1f} s")
+    print(f"kernels are compiled and cached; it took {warmup():.1f} s", flush=True)
+    seconds = calibrate()
+    try:
+        print(f"plans forecast their time now, by {write_calibration(seconds)}")
+    except (OSError, RuntimeError) as error:  # nowhere to write
+        print(f"vicinal: plans cannot forecast their time: {error}", file=sys.stderr)
     return 0
 
 

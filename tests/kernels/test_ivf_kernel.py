@@ -217,3 +217,13 @@ def test_input_may_be_read_only_and_is_left_alone(rng):
     rows.setflags(write=False)
     find(rows, 5)
     np.testing.assert_array_equal(rows, before)
+
+
+@pytest.mark.parametrize(("far", "scale"), [(1e4, 1.0), (30.0, 1e-3), (30.0, 1e-4)])
+def test_a_dense_part_far_from_the_middle_is_not_lost_to_rounding(far, scale, rng):
+    rows = rng.normal(size=(3000, 8)).astype(np.float32)
+    rows[:1000] = far + scale * rng.normal(size=(1000, 8))
+    found, distances = find(rows, 10, n_probe=1000)
+    true, expected = direct(rows, 10)
+    assert recall(found[:1000], true[:1000]) > 0.999
+    np.testing.assert_allclose(distances[:1000].mean(), expected[:1000].mean(), rtol=0.02)

@@ -48,6 +48,36 @@ def test_map_of_the_sample_and_placement_equal_the_steps_done_by_hand(cells):
     assert chosen.sum() == 200
 
 
+@pytest.mark.parametrize(
+    "options", [{"min_dist": 0.1}, {"learning_rate": 0.3}, {"negative_sample_rate": 3, "repulsion_strength": 2.0}]
+)
+def test_map_of_the_sample_has_the_parameters_of_the_whole(cells, options):
+    common = {"place_jitter": 0, "n_epochs": 0, "place_neighbors": 1}
+    vc.tl.embed(cells, init="sample_place", **common, **options)
+    chosen = cells.uns["umap"]["init"]["sample"]
+    sample = cells[chosen].copy()
+    vc.tl.embed(sample, init="pca", **options)
+    found, made = cells.obsm["X_umap"][chosen], sample.obsm["X_umap"]
+    scale = np.ptp(made, axis=0).max() / np.ptp(found, axis=0).max()
+    np.testing.assert_allclose((found - found.mean(axis=0)) * scale, made - made.mean(axis=0), atol=0.01)
+
+
+def test_density_still_counts_where_many_cells_are_equal(cells):
+    rows = cells.obsm["X_pca"].copy()
+    rows[:300] = rows[0]
+    cells.obsm["X_pca"] = rows
+    vc.tl.embed(cells, init="sample_place", sampling="density", sample_size=100, n_epochs=0)
+    by_density = cells.uns["umap"]["init"]["sample"]
+    vc.tl.embed(cells, init="sample_place", sample_size=100, n_epochs=0)
+    assert by_density[:300].sum() < 0.8 * cells.uns["umap"]["init"]["sample"][:300].sum()
+
+
+def test_neighbours_asked_for_are_found_even_if_nothing_is_refined(cells):
+    plan = vc.tl.plan(cells, init="sample_place", n_epochs=0, n_neighbors=30)
+    assert "knn" in plan.stages
+    assert plan.n_neighbors == 30
+
+
 def test_mean_is_weighted_towards_the_nearest(cells):
     common = {"init": "sample_place", "sample_size": 100, "place_jitter": 0, "n_epochs": 0}
     layouts = {}
@@ -173,6 +203,8 @@ def test_record_survives_files(cells, tmp_path, kind):
         ({"sample_params": {"n_epoch": 3}}, "unknown parameter 'n_epoch'. Did you mean 'n_epochs'"),
         ({"sample_params": {"n_neighbors": 3}}, "give sample_n_neighbors= instead"),
         ({"sample_params": 3}, "sample_params is a int; give a dict"),
+        ({"sample_params": {"n_components": 3}}, "sample_params holds 'n_components', which belongs to the whole map"),
+        ({"sample_params": {1: 3}}, "sample_params holds 1"),
         ({"place_jitter": -1}, "place_jitter=-1 is not allowed"),
     ],
 )

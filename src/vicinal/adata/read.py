@@ -164,13 +164,15 @@ def read_representation(
             f" (used as it is up to {MAX_RAW_COLUMNS}). Run sc.pp.pca(adata), or name one with use_rep="
         )
         raise InputError(msg)
-    values = dense_values(slot_of(adata, name), name, adata.obs_names)
+    stored_values = slot_of(adata, name)
+    values = dense_values(stored_values, name, adata.obs_names)
     if n_pcs is not None:
         if not isinstance(n_pcs, int | np.integer) or isinstance(n_pcs, bool) or not 1 <= n_pcs <= values.shape[1]:
             allowed = f"{name!r} has {values.shape[1]} columns; give how many to take from the front"
             raise InputError(f"n_pcs={n_pcs!r} is not allowed: {allowed}")
         values = np.ascontiguousarray(values[:, :n_pcs])
-    return Representation(name=name, values=values, n_pcs=n_pcs), why
+    shared = isinstance(stored_values, np.ndarray) and np.may_share_memory(values, stored_values)
+    return Representation(name=name, values=values, n_pcs=n_pcs, shared=shared), why
 
 
 def _choose_representation(

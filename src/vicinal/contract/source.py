@@ -24,11 +24,14 @@ class Representation:
         float32 ``(n_obs, n_features)``, C-contiguous and finite.
     n_pcs
         Columns taken from the front, None for all.
+    shared
+        Whether the values are the AnnData's own, not a copy in another form.
     """
 
     name: str
     values: NDArray[np.float32]
     n_pcs: int | None = None
+    shared: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -97,12 +97,13 @@ def compare(batch, chosen, start, stop, blocks, members, begin, end):
                     p = lowest_bit(bits)
                     bits &= bits - np.uint64(1)
                     if scores[j, p] < batch.scores[row, last] and members[b, p] != batch.own[row]:
-                        _insert(scores[j, p], members[b, p], batch.scores[row], batch.found[row])
+                        insert(scores[j, p], members[b, p], batch.scores[row], batch.found[row])
                 limits[j] = batch.scores[row, last]
 
 
 @inline
-def _insert(score, member, scores, found):
+def insert(score, member, scores, found):
+    """Put a member among the best so far."""
     j = scores.shape[0] - 1
     while j > 0 and scores[j - 1] > score:
         scores[j] = scores[j - 1]
@@ -152,5 +153,6 @@ def settle(row, rows, names, found, sums, indices, nearest):
         found[j] = member
         n += 1
     for t in range(indices.shape[0]):
-        indices[t] = found[t] if t < n else -1
-        nearest[t] = sums[t] if t < n else np.inf
+        present = t < n and sums[t] < np.inf
+        indices[t] = found[t] if present else -1
+        nearest[t] = sums[t] if present else np.inf

@@ -195,6 +195,17 @@ def cluster(rows: NDArray[np.float32], n_clusters: int, seed: int, n_jobs: int) 
     return Clusters(blocks, members, order, first, centers, in_blocks(centers))
 
 
+def around_centers(clusters: Clusters) -> Clusters:
+    """Return the clusters with the points of each block less the center of its cluster."""
+    centers = np.repeat(clusters.centers, np.diff(clusters.first), axis=0)
+    points = clusters.blocks.points - centers[:, :, None]
+    absent = clusters.members < 0
+    points.transpose(0, 2, 1)[absent] = 0
+    half_norms = np.float32(0.5) * np.einsum("bfp,bfp->bp", points, points)
+    half_norms[absent] = np.inf
+    return clusters._replace(blocks=Blocks(points, half_norms))
+
+
 def _cut(rows: NDArray[np.float32], order: NDArray[np.int32], starts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Cut large clusters into slices along the direction of their farthest member; sorts ``order`` within them."""
     edges = [starts[:1]]

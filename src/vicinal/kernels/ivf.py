@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .batches import SPARE, Batch, compare, load, new_batch, reset, settle, squared_distance
-from .clusters import MEMBERS, Clusters, centred, cluster
+from .batches import SPARE, Batch, compare, insert, load, new_batch, reset, settle, squared_distance
+from .clusters import MEMBERS, Clusters, around_centers, centred, cluster
 from .compile import inline, kernel
 from .knn import EUCLIDEAN, Reference, coordinates, distances, nearest_sums
 from .parallel import over_rows
-from .tiles import WIDTH
+from .tiles import QUERIES, WIDTH, lowest_bit, tile
 
 CLUSTERS_PER_ROOT = 4
 """Clusters are at most this times the square root of the number of rows."""
@@ -61,7 +61,7 @@ def probe(clusters, rows, n_probe, names, edges, start, stop, indices, nearest):
     ends = np.zeros(n_clusters, np.int64)
     sums = np.empty(batch.scores.shape[1], np.float32)
     for q in range(start, stop):
-        n = load(batch, clusters, clusters.first[edges[q]], clusters.first[edges[q + 1]])
+        n = _load(batch, clusters, edges[q], edges[q + 1])
         to_centers.scores[:n] = np.inf
         to_centers.found[:n] = -1
         centers = clusters.centers_in_blocks
@@ -73,19 +73,70 @@ def probe(clusters, rows, n_probe, names, edges, start, stop, indices, nearest):
             for b in range(begin, end):
                 n_members += (clusters.members[b] >= 0).sum()
             home[i : i + n_members] = c
-            compare(batch, everyone, i, i + n_members, clusters.blocks, clusters.members, begin, end)
+            _compare_around(batch, everyone, i, i + n_members, clusters, c)
             i += n_members
         n_visits = _by_cluster(to_centers.found, home, n, asking, visits, ends)
         first = 0
         for v in range(n_visits):
             c = visits[v]
-            begin, end = clusters.first[c], clusters.first[c + 1]
-            compare(batch, asking, first, ends[c], clusters.blocks, clusters.members, begin, end)
+            _compare_around(batch, asking, first, ends[c], clusters, c)
             first = ends[c]
             ends[c] = 0
         for i in range(n):
             own = batch.own[i]
             settle(rows[own], rows, clusters.order, batch.found[i], sums, indices[own], nearest[own])
+
+
+@inline
+def _load(batch, clusters, first, last):
+    """Fill a batch with the members of clusters ``first`` to ``last``, as far from the middle as they are."""
+    n = load(batch, clusters, clusters.first[first], clusters.first[last])
+    i = 0
+    for c in range(first, last):
+        for b in range(clusters.first[c], clusters.first[c + 1]):
+            for p in range(WIDTH):
+                if clusters.members[b, p] < 0:
+                    break
+                for f in range(batch.queries.shape[1]):
+                    batch.queries[i, f] += clusters.centers[c, f]
+                i += 1
+    return n
+
+
+@inline
+def _compare_around(batch, chosen, start, stop, clusters, c):
+    """Let the queries ``chosen[start:stop]`` keep what is nearest among the members of cluster ``c``.
+
+    The scores they keep are half squared distances, found from places relative to the cluster's center: relative to
+    the middle of all, they would be lost to rounding where a dense part lies far out.
+    """
+    n_features, last = batch.queries.shape[1], batch.scores.shape[1] - 1
+    near, rows = np.zeros((QUERIES, n_features), np.float32), np.arange(QUERIES)
+    lengths, limits = np.zeros(QUERIES, np.float32), np.empty(QUERIES, np.float32)
+    scores, hits = np.empty((QUERIES, WIDTH), np.float32), np.empty(QUERIES, np.uint64)
+    points, half_norms = clusters.blocks
+    for i in range(start, stop, QUERIES):
+        n_rows = min(QUERIES, stop - i)
+        limits[:] = -np.inf
+        for j in range(n_rows):
+            row, total = chosen[i + j], np.float32(0)
+            for f in range(n_features):
+                near[j, f] = batch.queries[row, f] - clusters.centers[c, f]
+                total += near[j, f] * near[j, f]
+            lengths[j] = np.float32(0.5) * total
+            limits[j] = batch.scores[row, last] - lengths[j]
+        for b in range(clusters.first[c], clusters.first[c + 1]):
+            if not tile(near, rows, points, half_norms, b, limits, scores, hits):
+                continue
+            for j in range(n_rows):
+                bits, row = hits[j], chosen[i + j]
+                while bits:
+                    p = lowest_bit(bits)
+                    bits &= bits - np.uint64(1)
+                    score = scores[j, p] + lengths[j]
+                    if score < batch.scores[row, last] and clusters.members[b, p] != batch.own[row]:
+                        insert(score, clusters.members[b, p], batch.scores[row], batch.found[row])
+                limits[j] = batch.scores[row, last] - lengths[j]
 
 
 @inline
@@ -196,8 +247,7 @@ def place(clusters, rows, given, centred_rows, n_probe, names, start, stop, indi
         for t in range(n_probe):
             c = to_centers.found[0, t]
             if c >= 0:
-                begin, end = clusters.first[c], clusters.first[c + 1]
-                compare(batch, alone, 0, 1, clusters.blocks, clusters.members, begin, end)
+                _compare_around(batch, alone, 0, 1, clusters, c)
         settle(given[i], rows, clusters.order, batch.found[0], sums, indices[i], nearest[i])
 
 
@@ -208,7 +258,7 @@ class Index:
     Attributes
     ----------
     clusters
-        Of the rows less their median.
+        Of the rows less their median, those in the blocks less the center of their cluster too.
     rows
         float32 ``(n, n_features)``: the rows by cluster.
     middle
@@ -232,7 +282,7 @@ class Index:
         around, middle = centred(points)
         n_rows = len(points)
         n_clusters = max(1, min(n_rows // MEMBERS, int(CLUSTERS_PER_ROOT * n_rows**0.5)))
-        clusters = cluster(around, n_clusters, seed, n_jobs)
+        clusters = around_centers(cluster(around, n_clusters, seed, n_jobs))
         names = np.arange(clusters.centers_in_blocks.half_norms.size, dtype=np.int32).reshape(-1, WIDTH)
         return cls(clusters, points[clusters.order], middle, names, metric)
 

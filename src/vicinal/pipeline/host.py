@@ -46,7 +46,7 @@ class RunHost:
         """Return an index over some rows that is to be asked for ``k`` neighbours."""
         plan, manager = self._plan, get_manager()
         options = EmbedOptions(metric=plan.metric_function or plan.metric)
-        entry = manager.resolve("knn", policy.auto_index(options))
+        entry = manager.resolve("knn", policy.auto_index(options, len(rows)))
         request = KnnRequest(
             representation=np.ascontiguousarray(rows),
             k=min(k, len(rows) - 1),

@@ -23,6 +23,7 @@ from vicinal.plugin.manager import Manager, get_manager
 
 from . import policy
 from .course import Course, last_epoch, plan_course
+from .forecast import Forecast, forecast
 from .route import route
 
 MAX_COMPONENTS = 10
@@ -86,6 +87,8 @@ class Plan:
         What is done along the optimisation besides it.
     sub_plans
         Plans of the maps that backends make on the way.
+    forecast
+        Memory and time it will take; None for neighbours alone.
     """
 
     method: str
@@ -104,6 +107,7 @@ class Plan:
     metric_function: Callable[..., float] | None = None
     course: Course = field(default_factory=Course)
     sub_plans: tuple[Plan, ...] = ()
+    forecast: Forecast | None = None
 
     def __str__(self) -> str:
         size = f"{self.n_obs:,} cells to {self.n_components} dimensions"
@@ -111,8 +115,9 @@ class Plan:
         lines = [f"  {c.stage:<10}{c.full_name:<26}{_shown(c.params)}  ({c.reason})" for c in self.stages.values()]
         scores = f"  {'score':<10}{', '.join(c.name for c in self.scores) or 'none'}"
         notes = [f"  note: {note}" for note in self.notes]
+        taken = [f"  forecast: {self.forecast}"] if self.forecast is not None else []
         subs = [indent(f"on the way: {sub}", "  ") for sub in self.sub_plans]
-        return "\n".join([head, *lines, scores, *notes, *subs])
+        return "\n".join([head, *lines, scores, *notes, *taken, *subs])
 
     __repr__ = __str__
 
@@ -133,6 +138,7 @@ class Plan:
             },
             "scores": [c.full_name for c in self.scores],
             "notes": list(self.notes),
+            "forecast": None if self.forecast is None else self.forecast.to_dict(),
             "sub_plans": [sub.to_dict() for sub in self.sub_plans],
         }
 
@@ -177,22 +183,40 @@ def make_plan(source: Source, options: EmbedOptions, manager: Manager | None = N
         notes=(*source.notes, *notes, *course.notes),
         course=course,
     )
-    return dataclasses.replace(plan, sub_plans=_plan_sub_maps(plan, source))
+    plan = dataclasses.replace(plan, sub_plans=_plan_sub_maps(plan, source))
+    return dataclasses.replace(plan, forecast=forecast(plan, source))
 
 
 def make_sub_plan(plan: Plan, source: Source, arguments: Mapping[str, Any]) -> Plan:
-    """Plan a map that a backend makes on the way; what ``arguments`` leave open is as in the whole map."""
+    """Plan a map that a backend makes on the way.
+
+    What ``arguments`` leave open of metric, dimensions, seed and threads is as in the whole map, and, where the
+    method is the same, so are objective and optimizer with their parameters, but for the number of epochs.
+    """
     arguments = {"method": plan.method, **arguments}
     inherited = {
         "n_components": plan.n_components,
-        "metric": plan.metric_function or plan.metric,
+        "metric": plan.metric_function or Unset(plan.metric),
         "random_state": plan.random_state,
         "n_jobs": plan.n_jobs,
-        **(_changed(plan.stages["objective"].params) if arguments["method"] == plan.method else {}),
     }
+    if arguments["method"] == plan.method:
+        for stage in ("objective", "optimizer"):
+            inherited |= _as_chosen(plan.stages[stage], arguments)
     method = arguments.pop("method")
     options = EmbedOptions.collect(method, {**inherited, **arguments})
     return dataclasses.replace(make_plan(source, options), scores=())
+
+
+def _as_chosen(choice: Choice, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that choose a backend again with its parameters; another one has parameters of its own."""
+    if choice.stage in arguments:
+        return {}
+    if choice.is_object:
+        return {choice.stage: choice.backend}
+    fields = dataclasses.fields(choice.params) if dataclasses.is_dataclass(choice.params) else ()
+    values = {f.name: getattr(choice.params, f.name) for f in fields if f.name != "n_epochs"}
+    return {choice.stage: choice.full_name, **{name: value for name, value in values.items() if value is not None}}
 
 
 def _plan_sub_maps(plan: Plan, source: Source) -> tuple[Plan, ...]:
@@ -202,19 +226,12 @@ def _plan_sub_maps(plan: Plan, source: Source) -> tuple[Plan, ...]:
         return ()
     values = source.representation.values
     samples = [
-        (sub, dataclasses.replace(source.representation, values=values[: sub.n_obs]))
+        (sub, dataclasses.replace(source.representation, values=values[: sub.n_obs], shared=False))
         for sub in asked(len(values), source.arrays)
     ]
     return tuple(
         make_sub_plan(plan, Source(n_obs=sub.n_obs, representation=sample), sub.arguments) for sub, sample in samples
     )
-
-
-def _changed(params: Any) -> dict[str, Any]:
-    """Return the parameters that differ from their defaults."""
-    if not dataclasses.is_dataclass(params):
-        return {}
-    return {f.name: getattr(params, f.name) for f in dataclasses.fields(params) if getattr(params, f.name) != f.default}
 
 
 def _key_of_used(source: Source, options: EmbedOptions, picks: Mapping[str, Pick]) -> str | None:
@@ -315,6 +332,8 @@ def _pick_knn(source: Source, options: EmbedOptions, preset: Preset) -> Pick:
 
 
 def _is_graph_needed(init: Pick, options: EmbedOptions, manager: Manager) -> bool:
+    if set(options.fresh_neighbors) & {"knn", "n_neighbors"}:
+        return True
     is_refined = last_epoch(options.n_epochs) != 0 or isinstance(options.n_epochs, bool)
     return is_refined or init.instance is not None or "graph" in _needs(init, manager)
 

@@ -6,7 +6,7 @@ from vicinal.contract.options import EmbedOptions
 from vicinal.contract.source import Source
 
 EXACT_UP_TO = 100_000
-"""Cells up to which exact neighbours take seconds whatever the data; where it has structure they come soonest."""
+"""Cells up to which exact neighbours in tens of columns take seconds; where there is structure they come soonest."""
 
 PAIRWISE_UP_TO = 10_000
 """Cells up to which all pairs are compared by scikit-learn where exact has no kernel of its own."""
@@ -38,11 +38,14 @@ def auto_knn(source: Source, options: EmbedOptions) -> tuple[str, str]:
     return "pynndescent", f"{source.n_obs:,} cells with metric {str(options.metric)!r}"
 
 
-def auto_index(options: EmbedOptions) -> str:
+def auto_index(options: EmbedOptions, n_rows: int) -> str:
     """Choose how rows are looked up among others."""
-    from vicinal.backends.knn.exact import is_known
+    from vicinal.backends.knn.exact import OWN, SYNONYMS, is_known
 
-    return "exact" if not callable(options.metric) and is_known(options.metric) else "pynndescent"
+    if options.metric in (*OWN, *SYNONYMS):
+        return "exact"
+    few = n_rows <= PAIRWISE_UP_TO and not callable(options.metric) and is_known(options.metric)
+    return "exact" if few else "pynndescent"
 
 
 def auto_graph(source: Source, options: EmbedOptions) -> tuple[str, str]:

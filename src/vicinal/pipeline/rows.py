@@ -97,11 +97,8 @@ class RowOrder:
 
 def sorting(names: NDArray[Any]) -> NDArray[np.intp] | None:
     """Return the permutation that sorts names; None where they are sorted already, or are not unique."""
-    try:
-        text = np.asarray(names, dtype="S")  # bytes sort several times faster than objects
-    except UnicodeEncodeError:
-        text = np.asarray(names, dtype="U")
-    if (text[:-1] < text[1:]).all():
+    text = _as_text(names)
+    if _is_rising(text):
         return None
     order = np.argsort(text, kind="stable")
     ordered = text[order]
@@ -111,3 +108,19 @@ def sorting(names: NDArray[Any]) -> NDArray[np.intp] | None:
         )
         return None
     return order
+
+
+def is_sorted(names: NDArray[Any]) -> bool:
+    """Tell whether each name comes after the one before it."""
+    return _is_rising(_as_text(names))
+
+
+def _as_text(names: NDArray[Any]) -> NDArray[Any]:
+    try:
+        return np.asarray(names, dtype="S")  # bytes sort several times faster than objects
+    except UnicodeEncodeError:
+        return np.asarray(names, dtype="U")
+
+
+def _is_rising(text: NDArray[Any]) -> bool:
+    return bool((text[:-1] < text[1:]).all())

@@ -36,7 +36,7 @@ from .rows import RowOrder
 
 LOSS_POINTS = 20
 JITTER = 1e-4
-N_SCORED_CELLS = 1000
+N_SCORED_CELLS = 600
 SCORED_NEIGHBORS = 50
 FALLBACK_NEIGHBORS = 15
 
@@ -288,7 +288,7 @@ class Run:
             for name, value in _effective(choice).items():
                 params[name if name not in params else f"{choice.stage}__{name}"] = value
         if plan.sub_plans:
-            params["sub_plans"] = json.dumps([_without_threads(sub) for sub in plan.sub_plans], sort_keys=True)
+            params["sub_plans"] = json.dumps([_what_decides(sub) for sub in plan.sub_plans], sort_keys=True)
         return {
             "params": {**params, "n_epochs": self.n_epochs},
             "backends": {stage: choice.full_name for stage, choice in plan.stages.items()},
@@ -469,9 +469,10 @@ def require(problem: str, choice: Choice) -> None:
         raise StageError(choice.stage, choice.full_name, problem)
 
 
-def _without_threads(plan: Plan) -> dict[str, Any]:
+def _what_decides(plan: Plan) -> dict[str, Any]:
     """Return a plan as plain data, but for what its result does not depend on."""
-    return {name: value for name, value in plan.to_dict().items() if name != "n_jobs"}
+    kept = {name: value for name, value in plan.to_dict().items() if name not in ("n_jobs", "forecast")}
+    return {**kept, "sub_plans": [_what_decides(sub) for sub in plan.sub_plans]}
 
 
 def _effective(choice: Choice) -> dict[str, Any]:

@@ -13,9 +13,8 @@ from vicinal.contract.data import Graph, Layout
 from vicinal.contract.options import EmbedOptions
 from vicinal.contract.requests import InitRequest
 from vicinal.contract.source import Representation, Source
+from vicinal.contract.stages import Host
 from vicinal.pipeline.checks import check_layout
-from vicinal.pipeline.host import RunHost
-from vicinal.pipeline.plan import make_plan
 
 from .base import SMALL, Conformance, unless_refused
 from .data import blobs, brute_force, knn_graph, normal_layout, read_only, ring_graph
@@ -116,8 +115,11 @@ class InitConformance(Conformance):
                 assert_layout(layout, n_obs, 2)
 
 
-def host_of(rows: np.ndarray, n_components: int, n_jobs: int) -> RunHost | None:
+def host_of(rows: np.ndarray, n_components: int, n_jobs: int) -> Host | None:
     """Return what serves a backend in a run over the rows."""
+    from vicinal.pipeline.host import RunHost
+    from vicinal.pipeline.plan import make_plan
+
     if len(rows) == 0:
         return None
     source = Source(n_obs=len(rows), representation=Representation(name="X", values=rows))

@@ -13,6 +13,7 @@ from vicinal.adata.keys import map_keys
 from vicinal.adata.read import read
 from vicinal.adata.write import write
 from vicinal.contract.options import EUCLIDEAN, EmbedOptions
+from vicinal.pipeline.memory import require_memory
 from vicinal.pipeline.plan import make_plan
 
 from ._keeper import Keeper
@@ -126,7 +127,8 @@ def embed(
     Raises
     ------
     InputError
-        Before any work, if an argument or a value in ``adata`` cannot be used.
+        Before any work, if an argument or a value in ``adata`` cannot be used, or if the forecast of memory
+        (`vicinal.tl.plan` shows it) is beyond what is available by more than a quarter; it says what would fit.
     ModelError
         Before the optimisation, if ``checkpoint`` is damaged, or belongs to other data or arguments; it is left as it
         is.
@@ -178,6 +180,7 @@ def make_map(adata: AnnData, options: EmbedOptions, *, copy: bool = False) -> tu
     """Make a map as `embed` does; its checkpoint, if any, is left to the caller to remove."""
     source = read(adata, options)
     plan = make_plan(source, options)
+    require_memory(plan, options, lambda other: make_plan(read(adata, other), other))
     keeper = Keeper(plan)
     with keeper.watching(otherwise=NOTHING_KEPT):
         run = keeper.start(source)

@@ -28,7 +28,9 @@ def plan(adata: AnnData, method: str = "umap", **options: Any) -> Plan:
 
     Returns
     -------
-    The plan; printed, it names for each stage the backend, its parameters and the reason.
+    The plan; printed, it names for each stage the backend, its parameters and the reason. ``plan.forecast`` says how
+    much memory it will take, about to a quarter, and, where ``vicinal warmup`` has measured this machine, how many
+    seconds; what does not fit into memory is shown all the same, where `embed` raises.
 
     Raises
     ------

@@ -15,6 +15,7 @@ from vicinal.contract.errors import InputError
 from vicinal.contract.options import EmbedOptions
 from vicinal.contract.source import LossHistory
 from vicinal.models.checkpoint import load_checkpoint, save_checkpoint
+from vicinal.pipeline.memory import require_memory
 from vicinal.pipeline.plan import Plan, make_plan
 from vicinal.pipeline.run import Run, check_step
 
@@ -130,7 +131,7 @@ def start(adata: AnnData, method: str = "umap", **options: Any) -> EmbedRun:
     Raises
     ------
     InputError
-        If an argument or a value in ``adata`` cannot be used.
+        If an argument or a value in ``adata`` cannot be used, or the map needs more memory than there is.
     StageError
         If a backend fails.
     ModelError
@@ -138,7 +139,9 @@ def start(adata: AnnData, method: str = "umap", **options: Any) -> EmbedRun:
     """
     collected = EmbedOptions.collect(method, options)
     source = read(adata, collected)
-    keeper = Keeper(make_plan(source, collected))
+    plan = make_plan(source, collected)
+    require_memory(plan, collected, lambda other: make_plan(read(adata, other), other))
+    keeper = Keeper(plan)
     with keeper.watching(otherwise="nothing was kept"):
         run = keeper.start(source)
     return EmbedRun(adata, run, map_keys(method, collected.key_added), keeper)

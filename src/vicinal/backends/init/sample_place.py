@@ -26,6 +26,13 @@ FEWEST_BY_DEFAULT = 50
 DEFAULT_PLACE_NEIGHBORS = 5
 CHUNK = 50_000
 
+OWN = {"method": "sample_method", "n_neighbors": "sample_n_neighbors"}
+OF_THE_WHOLE = {"n_components", "use_rep", "n_pcs", "neighbors_key", "key_added", "fixed", "copy"} | {
+    "callbacks",
+    "checkpoint",
+    "checkpoint_every",
+}
+
 logger = logging.getLogger("vicinal")
 
 
@@ -48,7 +55,8 @@ class SamplePlaceParams:
         sample reaches as far as many times as many do among all cells.
     sample_params
         Other arguments of `vicinal.tl.embed` for the map of the sample, such as ``{"n_epochs": 1000}``. It starts
-        from principal components unless ``"init"`` says otherwise.
+        from principal components unless ``"init"`` says otherwise, and has the objective, the optimizer and their
+        parameters of the whole map, where the method is the same.
     place_neighbors
         Cells of the sample, the nearest ones, that place a cell; None for 5, or all where they are fewer.
     place_by
@@ -78,9 +86,12 @@ class SamplePlaceParams:
         if not isinstance(self.sample_params, Mapping):
             given = type(self.sample_params).__name__
             raise InputError(f"sample_params is a {given}; give a dict of arguments, such as {{'n_epochs': 1000}}")
-        own = {"method": "sample_method", "n_neighbors": "sample_n_neighbors"}
-        for name in own.keys() & self.sample_params.keys():
-            raise InputError(f"sample_params holds {name!r}; give {own[name]}= instead")
+        for name, value in self.sample_params.items():
+            if name in OWN:
+                raise InputError(f"sample_params holds {name!r}; give {OWN[name]}= instead")
+            if not isinstance(name, str) or name in OF_THE_WHOLE or isinstance(value, tuple | np.ndarray):
+                msg = f"sample_params holds {name!r}, which belongs to the whole map or is of its cells"
+                raise InputError(f"{msg}; give arguments such as n_epochs, min_dist, init or learning_rate")
 
 
 class Backend:

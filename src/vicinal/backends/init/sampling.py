@@ -38,17 +38,20 @@ def draw_sample(request: InitRequest, size: int, *, by_density: bool) -> NDArray
 
 
 def sparseness(request: InitRequest) -> NDArray[np.float64]:
-    """Return for each cell the distance to the fifth nearest of 2,000 cells, without extremes."""
+    """Return for each cell how far the fifth or sixth nearest of 2,000 cells is, extremes clipped, the largest 1."""
     rows, host = request.representation, request.host
     assert rows is not None
     assert host is not None
     draw = generator(child_seed(request.seed, "pilot"))
     pilot = np.sort(draw.choice(len(rows), min(PILOT, len(rows)), replace=False))
-    k = min(PILOT_NEIGHBOR, len(pilot))
+    k = min(PILOT_NEIGHBOR + 1, len(pilot))  # one more: a cell of the few is its own nearest
     distances = host.index(rows[pilot], k).query(rows, k).distances[:, -1].astype(np.float64)
     distances[~np.isfinite(distances)] = distances[np.isfinite(distances)].max(initial=1.0)
-    low, high = np.quantile(distances, CLIPPED)
-    return np.clip(distances, low, high) / high if low > 0 else np.ones(len(rows))
+    apart = distances[distances > 0]
+    if len(apart) == 0:
+        return np.ones(len(rows))
+    low, high = np.quantile(apart, CLIPPED)
+    return np.clip(distances, low, high) / high
 
 
 def shares(sizes: NDArray[np.integer], total: int) -> NDArray[np.int64]:

@@ -92,12 +92,12 @@ class SgdRun:
 
     def __init__(self, request: OptimizeRequest, parameters: tuple[float, ...], params: NumbaSgdParams) -> None:
         graph = request.graph
-        self.n_epochs = _planned_epochs(params.n_epochs, graph.n_obs)
+        self.n_epochs = planned_epochs(params.n_epochs, graph.n_obs)
         self._learning_rate = params.learning_rate
         self._negative_sample_rate = request.objective.negative_sample_rate
         self._parameters = np.array(parameters, dtype=np.float32)
         self._pulls = 1 if graph.directed else 2
-        self._passes = _planned_passes(self.n_epochs, graph.n_obs)
+        self._passes = planned_passes(self.n_epochs, graph.n_obs)
         self._seed, self._n_jobs = request.seed % 2**63, request.n_jobs
         width, serial_up_to = self._width()
         self._schedule = Schedule.of(graph, request.fixed, width=width, n_passes=self._passes, n_jobs=request.n_jobs)
@@ -313,13 +313,14 @@ def _check_output_metric(form: MetricForm, n_components: int) -> None:
         raise InputError(msg)
 
 
-def _planned_epochs(n_epochs: int | None, n_obs: int) -> int:
+def planned_epochs(n_epochs: int | None, n_obs: int) -> int:
+    """Return the epochs of a map where the user may have left them open."""
     if n_epochs is not None:
         return int(n_epochs)
     return EPOCHS_SMALL if n_obs <= SMALL_UP_TO else EPOCHS_LARGE
 
 
-def _planned_passes(n_epochs: int, n_obs: int) -> int:
+def planned_passes(n_epochs: int, n_obs: int) -> int:
     """Return the passes of an epoch."""
     wanted = FEWEST_PASSES if n_obs < LARGE_FROM else FEWEST_PASSES_LARGE
     return int(np.clip(wanted // max(n_epochs, 1), 1, MOST_PASSES))
