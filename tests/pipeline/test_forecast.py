@@ -77,6 +77,10 @@ class TestMemory:
         assert more > 5 * few
         assert more == pytest.approx(16 * n_edges, rel=0.1)
 
+    def test_metrics_that_hold_many_distances_at_a_time_take_more(self):
+        few, many = (forecast(cells(6000), metric=metric).stage_peaks["knn"] for metric in ("euclidean", "braycurtis"))
+        assert many > few + 8 * 6000**2
+
     def test_the_map_of_a_sample_counts(self):
         small, large = (
             forecast(cells(20_000), init="sample_place", n_epochs=0, sample_size=size) for size in (500, 15_000)

@@ -27,6 +27,10 @@ CLUSTER = 256
 """Cells in a cluster of the knn backends."""
 PRUNED_FROM = 10_000
 """Cells from which `exact` leaves out clusters."""
+PRUNED = ("euclidean", "l2", "cosine")
+"""The metrics by which it does."""
+PAIRWISE = 2**30
+"""Bytes of distances that scikit-learn, which has the other metrics, computes at a time."""
 CHUNK = 50_000
 """Cells that are projected or placed at a time."""
 
@@ -163,15 +167,22 @@ class Cost:
         return unit * self.work(size, params) * (self.alone + (1 - self.alone) / n_threads)
 
 
+def _is_pruned(size: Sizes) -> bool:
+    return size.n_obs >= PRUNED_FROM and size.metric in PRUNED
+
+
 def _exact_memory(size: Sizes, params: Any) -> float:
-    if size.n_obs < PRUNED_FROM:
-        return size.rows + size.unit_rows + size.table
-    return 2.6 * size.rows + size.unit_rows + 1.5 * size.table + 40 * size.n_obs
+    from vicinal.backends.knn.exact import OWN, SYNONYMS
+
+    if _is_pruned(size):
+        return 2.6 * size.rows + size.unit_rows + 1.5 * size.table + 40 * size.n_obs
+    at_once = 0 if size.metric in (*OWN, *SYNONYMS) else 3 * min(8 * size.n_obs**2, PAIRWISE)
+    return size.rows + size.unit_rows + size.table + at_once
 
 
 def _exact_work(size: Sizes, params: Any) -> float:
-    # Of all pairs a share is left that falls with the number of cells, about by its root.
-    pairs = size.n_obs**2 if size.n_obs < PRUNED_FROM else size.n_obs**1.5 * PRUNED_FROM**0.5
+    # Of all pairs a share is left that falls with the number of cells, about by its root; the direct scan is slower.
+    pairs = size.n_obs**1.5 * PRUNED_FROM**0.5 if _is_pruned(size) else 5 * size.n_obs**2
     return pairs * (size.n_features + 24)
 
 
@@ -190,7 +201,7 @@ def _fuzzy_memory(size: Sizes, params: Any) -> float:
 
 
 def _spectral_memory(size: Sizes, params: Any) -> float:
-    return 26 * size.n_edges + 64 * 8 * size.n_obs
+    return 20 * size.n_edges + 512 * size.n_obs
 
 
 def _pca_memory(size: Sizes, params: Any) -> float:
