@@ -46,6 +46,13 @@ def test_map_of_the_sample_and_placement_equal_the_steps_done_by_hand(cells):
     # The host adds a trace of noise to every first layout, so that coincident cells can part.
     np.testing.assert_allclose(cells.obsm["X_umap"], expected, atol=1e-3)
     assert chosen.sum() == 200
+    np.testing.assert_allclose(cells.uns["umap"]["init"]["placement"], places, atol=1e-5)
+
+
+def test_what_was_left_open_is_recorded_as_it_was_used(cells):
+    vc.tl.embed(cells, init="sample_place", n_epochs=0)
+    used = cells.uns["umap"]["params"]
+    assert (used["sample_size"], used["place_neighbors"], used["place_by"]) == (250, 5, "median")
 
 
 @pytest.mark.parametrize(

@@ -135,11 +135,15 @@ class Backend:
         assert rows is not None
         assert host is not None
         (planned,) = self.sub_maps(len(rows), request.arrays)
+        # What was left open is recorded as it was used.
+        self.sample_size = planned.n_obs
+        self.place_neighbors = self.params.place_neighbors or min(DEFAULT_PLACE_NEIGHBORS, planned.n_obs)
         sample = draw_sample(request, planned.n_obs, by_density=self.params.sampling == DENSITY)
         logger.info("sample_place: a map of %d cells, then %d beside them", len(sample), len(rows) - len(sample))
         places = host.embed(rows[sample], planned.arguments)
         layout, chosen = self._place_others(request, sample, places)
         host.keep("sample", chosen)
+        host.keep("placement", layout)
         return layout
 
     def _sample_size(self, n_obs: int) -> int:
@@ -164,8 +168,7 @@ class Backend:
         chosen[sample] = True
         others = np.flatnonzero(~chosen)
         if len(others):
-            k = self.params.place_neighbors or min(DEFAULT_PLACE_NEIGHBORS, len(sample))
-            index = host.index(rows[sample], k)
+            k, index = self.place_neighbors, host.index(rows[sample], self.place_neighbors)
             for part in np.array_split(others, -(-len(others) // CHUNK)):
                 layout[part] = self._between(index.query(rows[part], k), places)
             layout[others] += self._noise(request, places, len(others))
