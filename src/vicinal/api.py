@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .contract.data import MISSING, Graph, Layout, Neighbors
 from .contract.errors import InputError, ModelError, PluginError, StageError, VicinalError
+from .contract.network import FittedModel, FittedNetwork, NetworkRequest
 from .contract.requests import GraphRequest, InitRequest, KnnRequest, OptimizeRequest, ScoreRequest
 from .contract.seeds import child_seed, generator
 from .contract.spec import API_VERSION, STAGES, BackendSpec, Capabilities, NoParams, Preset
@@ -16,12 +17,16 @@ from .contract.stages import (
     Knn,
     KnnIndex,
     MetricForm,
+    NetworkBuilder,
     Objective,
     Optimization,
     Optimizer,
     Score,
     SubMap,
+    TorchForm,
 )
+from .kernels.network import apply_layers
+from .kernels.parallel import available_threads
 from .plugin.hookspecs import hookimpl
 
 __all__ = [
@@ -31,6 +36,8 @@ __all__ = [
     "BackendSpec",
     "Capabilities",
     "CoefficientForm",
+    "FittedModel",
+    "FittedNetwork",
     "Graph",
     "GraphBuilder",
     "GraphRequest",
@@ -45,6 +52,8 @@ __all__ = [
     "Layout",
     "MetricForm",
     "ModelError",
+    "NetworkBuilder",
+    "NetworkRequest",
     "Neighbors",
     "NoParams",
     "Objective",
@@ -57,7 +66,10 @@ __all__ = [
     "ScoreRequest",
     "StageError",
     "SubMap",
+    "TorchForm",
     "VicinalError",
+    "apply_layers",
+    "available_threads",
     "child_seed",
     "generator",
     "hookimpl",

@@ -9,7 +9,7 @@ from vicinal.contract.spec import BackendSpec
 from vicinal.plugin.hookspecs import hookimpl
 
 from .graph import edgeless, fuzzy, precomputed
-from .init import array, obsm, paga, pca, random, sample_place, spectral
+from .init import array, map, obsm, paga, pca, random, sample_place, spectral
 from .knn import exact, given, ivf, pynndescent, transformer
 from .objective import umap
 from .optimizer import numba_sgd
@@ -31,6 +31,7 @@ MODULES = (
     obsm,
     array,
     sample_place,
+    map,
     umap,
     numba_sgd,
     knn_recall,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .data import Graph, Layout, Neighbors
 
 if TYPE_CHECKING:
-    from .stages import Host, Objective
+    from .stages import Host, NetworkBuilder, Objective
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +88,16 @@ class OptimizeRequest:
         Boolean ``(n_obs,)``: cells that must not move; None for none.
     forms
         Forms the objective offers.
+    arrays
+        What the user gave for the training of networks: ``landmark_positions`` ``(n_obs, n_components)``, NaN where a
+        cell has none; ``validation`` boolean ``(n_obs,)``, cells not to train on; ``validation_rows`` ``(m,
+        n_features)``, rows of other cells.
+    networks
+        Role to what builds it, of the networks that the optimizer named.
+    callbacks
+        Those of the user's callbacks that the optimizer takes itself.
+    host
+        Finds neighbours on the way.
     """
 
     graph: Graph
@@ -99,6 +109,10 @@ class OptimizeRequest:
     seed: int = 0
     n_jobs: int = 1
     forms: tuple[str, ...] = ("kernel",)
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    networks: Mapping[str, NetworkBuilder] = field(default_factory=dict)
+    callbacks: tuple[Any, ...] = ()
+    host: Host | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,8 @@ from typing import Any
 API_VERSION = 1
 """Version of the contract between host and plugins; a spec states the one it was written for."""
 
-STAGES = ("knn", "graph", "init", "objective", "optimizer", "score")
+STAGES = ("knn", "graph", "init", "objective", "optimizer", "score", "network")
+"""What backends can be of. A network is no stage of its own: it is what an optimizer trains."""
 
 METHOD_OF_STAGE = {
     "knn": "build",
@@ -19,6 +20,7 @@ METHOD_OF_STAGE = {
     "objective": "form",
     "optimizer": "start",
     "score": "measure",
+    "network": "build",
 }
 """The method by which the host calls a backend of each stage."""
 

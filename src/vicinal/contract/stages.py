@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .data import Graph, Layout, Neighbors
+from .network import NetworkRequest
 from .requests import GraphRequest, InitRequest, KnnRequest, OptimizeRequest, ScoreRequest
 
 
@@ -54,17 +55,22 @@ class SubMap:
         Cells in it.
     arguments
         Those of `vicinal.tl.embed` that differ from the whole map's: ``method``, ``n_neighbors``, parameters.
+    on_graph
+        Whether it is a map of all cells on the graph of the whole; it then has the objective of the whole too.
     """
 
     n_obs: int
     arguments: Mapping[str, Any]
+    on_graph: bool = False
 
 
 class Host(Protocol):
     """What a backend may ask for while it works; with the metric, threads and seed of the whole map."""
 
-    def embed(self, rows: NDArray[np.float32], arguments: Mapping[str, Any]) -> Layout:
-        """Return a map of some rows, its plan recorded; for ``arguments`` see `SubMap`."""
+    def embed(
+        self, rows: NDArray[np.float32] | None, arguments: Mapping[str, Any], graph: Graph | None = None
+    ) -> Layout:
+        """Return a map of some rows, or of a graph, its plan recorded; for ``arguments`` see `SubMap`."""
 
     def index(self, rows: NDArray[np.float32], k: int) -> KnnIndex:
         """Return an index over some rows that is to be asked for ``k`` neighbours."""
@@ -132,6 +138,21 @@ class MetricForm:
     metric: Callable[..., Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class TorchForm:
+    """An objective as losses of torch tensors, which torch differentiates.
+
+    Attributes
+    ----------
+    attraction, repulsion
+        ``(squared_distances) -> losses``, of tensors of one shape, equal to the objective's own ``attraction`` and
+        ``repulsion``, with gradients that are finite from a squared distance of 0 on.
+    """
+
+    attraction: Callable[[Any], Any]
+    repulsion: Callable[[Any], Any]
+
+
 @runtime_checkable
 class Objective(Protocol):
     """What a map is optimised for.
@@ -150,7 +171,8 @@ class Objective(Protocol):
     def form(self, name: str) -> Any:
         """Return the objective in one of the forms its capabilities list.
 
-        ``kernel`` is a `KernelForm`, ``coefficients`` a `CoefficientForm`, ``metric`` a `MetricForm`.
+        ``kernel`` is a `KernelForm`, ``coefficients`` a `CoefficientForm`, ``metric`` a `MetricForm`, ``torch`` a
+        `TorchForm`.
         """
 
     def attraction(self, squared_distance: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -172,6 +194,13 @@ def squared_euclidean(x: Layout, y: Layout) -> NDArray[np.float64]:
 @runtime_checkable
 class Optimization(Protocol):
     """One optimisation under way; after a `KeyboardInterrupt`, epoch, layout and state are those of one moment.
+
+    It may also have
+
+    - ``run(n_epochs, pause, **overrides)``, where it owns the loop: as ``step``, but after each epoch it calls
+      ``pause()``, and ends where that is true. Where something else ended it, ``stopped_by`` names that.
+    - ``losses()``, the losses of the last epoch by name, ``loss`` among them, in place of those the host would take.
+    - ``model()``, the `FittedModel` that maps rows.
 
     Attributes
     ----------
@@ -200,10 +229,31 @@ class Optimization(Protocol):
 
 @runtime_checkable
 class Optimizer(Protocol):
-    """Moves a layout downhill."""
+    """Moves a layout downhill.
+
+    It may also have
+
+    - ``check(n_obs, n_components, n_features, arrays, has_fixed)``, called before any work, to raise `InputError`.
+    - ``takes_callback(callback)``, whether a user's callback is one that it calls itself.
+    - ``networks()``, role to ``(name, params)`` of the backends of the stage ``network`` that it needs.
+    - ``apply(module, network, rows, n_jobs)``, what a `FittedNetwork` without layers makes of rows; ``module`` is one
+      built anew, or the user's.
+    """
 
     def start(self, request: OptimizeRequest) -> Optimization:
         """Return an optimisation that has not moved yet."""
+
+
+@runtime_checkable
+class NetworkBuilder(Protocol):
+    """Builds networks for an optimizer to train.
+
+    The module it builds may have ``layers()``, how it is applied without the library that trains it, in the words of
+    `vicinal.api.apply_layers`; arrays are named as in its state.
+    """
+
+    def build(self, request: NetworkRequest) -> Any:
+        """Return a network that maps ``(m, *input_dims)`` to ``(m, *output_dims)``; of torch, an ``nn.Module``."""
 
 
 @runtime_checkable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import numbers
 import os
@@ -32,6 +33,8 @@ class Course:
         Epochs at which the layout is kept.
     callbacks
         Called with epoch, layout and loss wherever the loss is recorded.
+    handed_on
+        Those that the optimizer calls itself.
     checkpoint
         File the run is kept in.
     checkpoint_every
@@ -40,6 +43,7 @@ class Course:
 
     snapshots: tuple[int, ...] = ()
     callbacks: tuple[Callback, ...] = ()
+    handed_on: tuple[Any, ...] = ()
     checkpoint: str | None = None
     checkpoint_every: int | None = None
 
@@ -78,6 +82,24 @@ def plan_course(options: EmbedOptions) -> Course:
     )
 
 
+def hand_on_callbacks(course: Course, optimizer: Any) -> Course:
+    """Leave to an optimizer those of the callbacks that it takes.
+
+    Raises
+    ------
+    InputError
+        If a callback is neither a function nor one that the optimizer takes.
+    """
+    takes = getattr(optimizer, "takes_callback", lambda callback: False)
+    own = tuple(callback for callback in course.callbacks if not takes(callback))
+    for callback in own:
+        if not callable(callback):
+            wanted = "give a function of (epoch, layout, loss), or a list of such"
+            raise InputError(f"callbacks holds {callback!r}, which cannot be called; {wanted}")
+    handed_on = tuple(callback for callback in course.callbacks if takes(callback))
+    return dataclasses.replace(course, callbacks=own, handed_on=handed_on)
+
+
 def last_epoch(n_epochs: Any) -> Any:
     """Return the number of epochs where a list of snapshots may stand for it."""
     return _snapshots(n_epochs)[-1] if _is_list(n_epochs) else n_epochs
@@ -101,12 +123,7 @@ def _snapshots(n_epochs: Any) -> tuple[int, ...]:
 def _callbacks(given: Any) -> tuple[Callback, ...]:
     if given is None:
         return ()
-    found = (given,) if callable(given) or not isinstance(given, Iterable) else tuple(given)
-    for callback in found:
-        if not callable(callback):
-            wanted = "give a function of (epoch, layout, loss), or a list of such"
-            raise InputError(f"callbacks holds {callback!r}, which cannot be called; {wanted}")
-    return found
+    return (given,) if callable(given) or not isinstance(given, Iterable) else tuple(given)
 
 
 def _checkpoint(given: Any) -> str | None:

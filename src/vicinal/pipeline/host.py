@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.contract.data import Layout
+from vicinal.contract.data import Graph, Layout
 from vicinal.contract.options import EmbedOptions
 from vicinal.contract.requests import KnnRequest
 from vicinal.contract.seeds import child_seed
-from vicinal.contract.source import Representation, Source
+from vicinal.contract.source import Representation, Source, StoredNeighbors
 from vicinal.contract.stages import KnnIndex
 from vicinal.plugin.manager import get_manager
 
@@ -33,11 +33,13 @@ class RunHost:
         self._plan = plan
         self.kept: dict[str, np.ndarray] = {}
 
-    def embed(self, rows: NDArray[np.float32], arguments: Mapping[str, Any]) -> Layout:
-        """Return a map of some rows."""
+    def embed(
+        self, rows: NDArray[np.float32] | None, arguments: Mapping[str, Any], graph: Graph | None = None
+    ) -> Layout:
+        """Return a map of some rows, or of a graph."""
         from .run import Run
 
-        source = Source(n_obs=len(rows), representation=Representation(name="sample", values=rows))
+        source = sub_source(rows, graph)
         run = Run(make_sub_plan(self._plan, source, arguments), source)
         run.complete()
         return run.layout
@@ -61,3 +63,11 @@ class RunHost:
     def keep(self, name: str, values: np.ndarray) -> None:
         """Keep values, one row a cell, beside the map."""
         self.kept[name] = values
+
+
+def sub_source(rows: NDArray[np.float32] | None, graph: Graph | None) -> Source:
+    """Return what a map that is made on the way is made from."""
+    representation = None if rows is None else Representation(name="sample", values=rows)
+    stored = None if graph is None else StoredNeighbors(key="graph", graph=graph, neighbors=None, n_neighbors=None)
+    n_obs = graph.n_obs if graph is not None else len(rows) if rows is not None else 0
+    return Source(n_obs=n_obs, representation=representation, stored=stored)

@@ -13,17 +13,19 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from vicinal.contract.data import Graph
 from vicinal.contract.errors import InputError, StageError, VicinalError, did_you_mean, listing
 from vicinal.contract.functions import function_name, recordable, require_jitted
 from vicinal.contract.options import EmbedOptions, Unset
-from vicinal.contract.source import Source
+from vicinal.contract.source import Source, StoredNeighbors
 from vicinal.contract.spec import METHOD_OF_STAGE, BackendSpec, Capabilities, Preset
+from vicinal.contract.stages import SubMap
 from vicinal.kernels.parallel import available_threads
 from vicinal.plugin.manager import Manager, get_manager
 
 from . import policy
-from .course import Course, last_epoch, plan_course
-from .forecast import Forecast, forecast
+from .course import Course, hand_on_callbacks, last_epoch, plan_course
+from .forecast import Forecast, forecast, sizes
 from .route import route
 
 MAX_COMPONENTS = 10
@@ -87,6 +89,8 @@ class Plan:
         What is done along the optimisation besides it.
     sub_plans
         Plans of the maps that backends make on the way.
+    networks
+        Role to what builds it, of the networks that the optimizer trains.
     forecast
         Memory and time it will take; None for neighbours alone.
     """
@@ -107,12 +111,14 @@ class Plan:
     metric_function: Callable[..., float] | None = None
     course: Course = field(default_factory=Course)
     sub_plans: tuple[Plan, ...] = ()
+    networks: Mapping[str, Choice] = field(default_factory=dict)
     forecast: Forecast | None = None
 
     def __str__(self) -> str:
         size = f"{self.n_obs:,} cells to {self.n_components} dimensions"
         head = f"{self.method}: {size}, seed {self.random_state}, {self.n_jobs} threads"
         lines = [f"  {c.stage:<10}{c.full_name:<26}{_shown(c.params)}  ({c.reason})" for c in self.stages.values()]
+        lines += [f"  {role:<10}{c.full_name:<26}{_shown(c.params)}" for role, c in self.networks.items()]
         scores = f"  {'score':<10}{', '.join(c.name for c in self.scores) or 'none'}"
         notes = [f"  note: {note}" for note in self.notes]
         taken = [f"  forecast: {self.forecast}"] if self.forecast is not None else []
@@ -135,6 +141,9 @@ class Plan:
             "stages": {
                 c.stage: {"backend": c.full_name, "reason": c.reason, "params": _plain(c.params)}
                 for c in self.stages.values()
+            },
+            "networks": {
+                role: {"backend": c.full_name, "params": _plain(c.params)} for role, c in self.networks.items()
             },
             "scores": [c.full_name for c in self.scores],
             "notes": list(self.notes),
@@ -166,6 +175,7 @@ def make_plan(source: Source, options: EmbedOptions, manager: Manager | None = N
     _check_forms(stages)
     _check_components(stages, options.n_components)
     _check_metric(stages.get("knn"), options)
+    _check_optimizer(stages["optimizer"], source, options.n_components)
     plan = Plan(
         method=options.method,
         n_obs=source.n_obs,
@@ -181,7 +191,8 @@ def make_plan(source: Source, options: EmbedOptions, manager: Manager | None = N
         n_pcs=source.representation.n_pcs if source.representation else None,
         neighbors_key=_key_of_used(source, options, picks),
         notes=(*source.notes, *notes, *course.notes),
-        course=course,
+        course=hand_on_callbacks(course, stages["optimizer"].backend),
+        networks=_plan_networks(stages["optimizer"], manager),
     )
     plan = dataclasses.replace(plan, sub_plans=_plan_sub_maps(plan, source))
     return dataclasses.replace(plan, forecast=forecast(plan, source))
@@ -191,7 +202,9 @@ def make_sub_plan(plan: Plan, source: Source, arguments: Mapping[str, Any]) -> P
     """Plan a map that a backend makes on the way.
 
     What ``arguments`` leave open of metric, dimensions, seed and threads is as in the whole map, and, where the
-    method is the same, so are objective and optimizer with their parameters, but for the number of epochs.
+    method is the same, so are objective and optimizer with their parameters, but for the number of epochs. A map of
+    another method on the same graph has the objective, or, where its optimizer cannot take that, as much of its
+    parameters as its own objective has.
     """
     arguments = {"method": plan.method, **arguments}
     inherited = {
@@ -203,6 +216,8 @@ def make_sub_plan(plan: Plan, source: Source, arguments: Mapping[str, Any]) -> P
     if arguments["method"] == plan.method:
         for stage in ("objective", "optimizer"):
             inherited |= _as_chosen(plan.stages[stage], arguments)
+    elif source.stored is not None:
+        inherited |= _objective_for(arguments["method"], plan.stages["objective"], arguments)
     method = arguments.pop("method")
     options = EmbedOptions.collect(method, {**inherited, **arguments})
     return dataclasses.replace(make_plan(source, options), scores=())
@@ -219,19 +234,64 @@ def _as_chosen(choice: Choice, arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {choice.stage: choice.full_name, **{name: value for name, value in values.items() if value is not None}}
 
 
+def _objective_for(method: str, chosen: Choice, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that give a method an objective, or failing that the parameters that both have."""
+    stages, manager = get_manager().preset(method).stages, get_manager()
+    optimizer = manager.resolve("optimizer", stages["optimizer"]).spec
+    own = manager.resolve("objective", stages["objective"]).spec
+    assert isinstance(optimizer, BackendSpec)
+    assert isinstance(own, BackendSpec)
+    taken = _as_chosen(chosen, arguments)
+    if set(chosen.capabilities.forms) & set(optimizer.capabilities.forms):
+        return taken
+    return {name: value for name, value in taken.items() if name in own.fields}
+
+
 def _plan_sub_maps(plan: Plan, source: Source) -> tuple[Plan, ...]:
     """Plan the maps that the initialisation will ask for, so that their errors come before any work."""
     asked = getattr(plan.stages["init"].backend, "sub_maps", None)
-    if asked is None or source.representation is None:
-        return ()
-    values = source.representation.values
-    samples = [
-        (sub, dataclasses.replace(source.representation, values=values[: sub.n_obs], shared=False))
-        for sub in asked(len(values), source.arrays)
-    ]
-    return tuple(
-        make_sub_plan(plan, Source(n_obs=sub.n_obs, representation=sample), sub.arguments) for sub, sample in samples
-    )
+    subs = [] if asked is None else asked(source.n_obs, source.arrays)
+    return tuple(make_sub_plan(plan, _as_if_there(sub, plan, source), sub.arguments) for sub in subs)
+
+
+def _as_if_there(sub: SubMap, plan: Plan, source: Source) -> Source:
+    """Return what a map will be made from before it is there: rows of the same kind, a graph of the same size."""
+    rows, stored = source.representation, None
+    if rows is not None:
+        rows = dataclasses.replace(rows, values=rows.values[: sub.n_obs], shared=sub.on_graph and rows.shared)
+    if sub.on_graph:
+        n_edges = sizes(plan, source).n_edges
+        graph = Graph(
+            indptr=np.broadcast_to(np.int64(n_edges), sub.n_obs + 1),
+            indices=np.broadcast_to(np.int32(0), n_edges),
+            weights=np.broadcast_to(np.float32(1), n_edges),
+        )
+        stored = StoredNeighbors(key="graph", graph=graph, neighbors=None, n_neighbors=None)
+    return Source(n_obs=sub.n_obs, representation=rows, stored=stored)
+
+
+def _plan_networks(optimizer: Choice, manager: Manager) -> dict[str, Choice]:
+    """Choose and build what builds the networks that an optimizer trains."""
+    named: Mapping[str, tuple[str, Mapping[str, Any]]] = getattr(optimizer.backend, "networks", dict)()
+    return {role: build_network(role, name, params, manager) for role, (name, params) in named.items()}
+
+
+def build_network(role: str, name: str, params: Mapping[str, Any], manager: Manager) -> Choice:
+    """Build a backend of the stage ``network``.
+
+    Raises
+    ------
+    InputError
+        If there is no such backend, or it has no such parameter.
+    """
+    entry = manager.resolve("network", name)
+    assert isinstance(entry.spec, BackendSpec)
+    for given in params:
+        if given not in entry.spec.fields:
+            hint = did_you_mean(given, entry.spec.fields)
+            msg = f"{role}_params holds {given!r}; the network {name!r} takes {listing(entry.spec.fields)}.{hint}"
+            raise InputError(msg)
+    return _build_one(Pick("network", name, role), entry, params, {}, manager)
 
 
 def _key_of_used(source: Source, options: EmbedOptions, picks: Mapping[str, Pick]) -> str | None:
@@ -592,6 +652,20 @@ def _check_forms(stages: Mapping[str, Choice]) -> None:
             f" consumes {listing(consumed)}; choose a pair that shares one"
         )
         raise InputError(msg)
+
+
+def _check_optimizer(optimizer: Choice, source: Source, n_components: int) -> None:
+    """Let an optimizer look at the sizes of what it will get."""
+    check = getattr(optimizer.backend, "check", None)
+    if check is not None:
+        rows = source.representation
+        check(
+            n_obs=source.n_obs,
+            n_components=n_components,
+            n_features=0 if rows is None else rows.values.shape[1],
+            arrays=source.arrays,
+            has_fixed=source.fixed is not None,
+        )
 
 
 def _check_components(stages: Mapping[str, Choice], n_components: int) -> None:

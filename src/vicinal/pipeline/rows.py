@@ -13,8 +13,8 @@ from scipy import sparse
 from vicinal.contract.data import MISSING, Graph, Neighbors
 from vicinal.contract.source import Source
 
-BY_GROUP = ("paga_positions",)
-"""Extra inputs that have a row for each group rather than for each cell."""
+OF_OTHERS = ("paga_positions", "validation_rows")
+"""Extra inputs whose rows are not those of the cells."""
 
 logger = logging.getLogger("vicinal")
 
@@ -52,7 +52,7 @@ class RowOrder:
         if stored is not None:
             graph = stored.graph and self.sort_graph(stored.graph)
             stored = dataclasses.replace(stored, graph=graph)
-        arrays = {k: v if k in BY_GROUP else self.sort_rows(v) for k, v in source.arrays.items()}
+        arrays = {k: v if k in OF_OTHERS else self.sort_rows(v) for k, v in source.arrays.items()}
         labels = None if source.labels is None else self.sort_rows(source.labels)
         fixed = None if source.fixed is None else self.sort_rows(source.fixed)
         return dataclasses.replace(

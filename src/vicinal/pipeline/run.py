@@ -35,6 +35,8 @@ from .policy import EDGELESS
 from .rows import RowOrder
 
 LOSS_POINTS = 20
+TOTAL = "loss"
+"""Name of the sum among the losses that an optimizer reports itself."""
 JITTER = 1e-4
 N_SCORED_CELLS = 600
 SCORED_NEIGHBORS = 50
@@ -69,9 +71,9 @@ class Run:
         self.graph = self._graph(self._neighbors())
         self._note_isolated()
         self.optimization = self._start(self._first_layout())
-        self._probe = LossProbe(self.graph, self._objective, seed=self._seed("loss"))
-        points = np.linspace(0, self.n_epochs, min(LOSS_POINTS, self.n_epochs) + 1)
-        self._loss_epochs = {int(epoch) for epoch in np.round(points)}
+        self._probe = None if self._own_losses else LossProbe(self.graph, self._objective, seed=self._seed("loss"))
+        points = self.n_epochs if self._own_losses else min(LOSS_POINTS, self.n_epochs)
+        self._loss_epochs = {int(epoch) for epoch in np.round(np.linspace(0, self.n_epochs, points + 1))}
         self._losses: dict[int, dict[str, float]] = {}
         self._snapshots: dict[int, Layout] = {}
         self._keep, self._kept = keep, 0
@@ -98,9 +100,11 @@ class Run:
     def loss(self) -> LossHistory:
         """The objective's value so far."""
         epochs = sorted(self._losses)
-        parts = {name: np.array([self._losses[e][name] for e in epochs]) for name in ("attraction", "repulsion")}
+        names = sorted({name for parts in self._losses.values() for name in parts} - {TOTAL})
         return LossHistory(
-            epochs=np.array(epochs, dtype=np.int64), total=parts["attraction"] + parts["repulsion"], parts=parts
+            epochs=np.array(epochs, dtype=np.int64),
+            total=np.array([_total(self._losses[e]) for e in epochs]),
+            parts={name: np.array([self._losses[e].get(name, np.nan) for e in epochs]) for name in names},
         )
 
     def step(self, n_epochs: int, **overrides: Any) -> None:
@@ -113,6 +117,9 @@ class Run:
         self.stopped_by = None
         self._pause()  # what is due at the first epoch, or was not done where the run was interrupted
         with _progress(n_epochs, choice.name) as bar:
+            if hasattr(self.optimization, "run"):
+                self._let_run(last, bar, overrides)
+                return
             for stop in self._stops(last):
                 taken = stop - self.epoch
                 with guarded("optimizer", choice, self.timings):
@@ -121,6 +128,23 @@ class Run:
                 self._pause(last=stop == last)
                 if self.stopped_by:
                     break
+
+    def _let_run(self, last: int, bar: Any, overrides: Mapping[str, Any]) -> None:
+        """Take the epochs up to one with an optimizer that owns its loop."""
+        stops = self._stops(last)
+
+        def pause() -> bool:
+            bar.update(1)
+            if self.epoch in stops:
+                self._pause(last=self.epoch == last)
+            return self.stopped_by is not None
+
+        if last > self.epoch and not self.stopped_by:
+            with guarded("optimizer", self.plan.stages["optimizer"], self.timings):
+                self.optimization.run(last - self.epoch, pause, **overrides)  # type: ignore[attr-defined]
+        if self.epoch < last and self.stopped_by is None:
+            self.stopped_by = getattr(self.optimization, "stopped_by", None)
+        self._pause(last=True)
 
     def complete(self) -> None:
         """Take the epochs that are left, unless a callback has ended the run."""
@@ -148,7 +172,7 @@ class Run:
             self.timings["checkpoint"] = self.timings.get("checkpoint", 0.0) + time.perf_counter() - start
 
     def _call_back(self) -> None:
-        epoch, loss = self.epoch, sum(self._losses[self.epoch].values())
+        epoch, loss = self.epoch, _total(self._losses[self.epoch])
         for callback in self.plan.course.callbacks:
             answer = callback(epoch, self.layout, loss)
             if isinstance(answer, bool | np.bool_) and answer:
@@ -219,6 +243,10 @@ class Run:
             seed=self._seed("optimizer"),
             n_jobs=self.plan.n_jobs,
             forms=self.plan.stages["objective"].capabilities.forms,
+            arrays=self.source.arrays,
+            networks={role: network.backend for role, network in self.plan.networks.items()},
+            callbacks=self.plan.course.handed_on,
+            host=self._host,
         )
         with guarded("optimizer", choice, self.timings):
             return choice.backend.start(request)
@@ -247,8 +275,10 @@ class Run:
         params = provenance["params"]
         if self.epoch < self.n_epochs:
             params |= {"n_epochs": self.epoch, "n_epochs_planned": self.n_epochs, "stopped_by": self.stopped_by}
+        fitted = getattr(self.optimization, "model", lambda: None)()
         reusable = {
-            "kind": "landmarks",
+            "kind": "landmarks" if fitted is None else "network",
+            "fitted": fitted,
             "method": plan.method,
             **provenance,
             "representation": self._representation_record(),
@@ -287,13 +317,15 @@ class Run:
         for choice in plan.stages.values():
             for name, value in _effective(choice).items():
                 params[name if name not in params else f"{choice.stage}__{name}"] = value
+        for role, choice in plan.networks.items():
+            params |= {f"{role}__{name}": value for name, value in _effective(choice).items()}
         if plan.sub_plans:
             params["sub_plans"] = json.dumps([_what_decides(sub) for sub in plan.sub_plans], sort_keys=True)
         return {
             "params": {**params, "n_epochs": self.n_epochs},
             "backends": {stage: choice.full_name for stage, choice in plan.stages.items()},
             "reasons": {stage: choice.reason for stage, choice in plan.stages.items()},
-            "versions": _versions({choice.distribution for choice in plan.stages.values()}),
+            "versions": _versions({choice.distribution for choice in (*plan.stages.values(), *plan.networks.values())}),
         }
 
     @property
@@ -343,7 +375,10 @@ class Run:
 
     def _record_loss(self) -> None:
         start = time.perf_counter()
-        self._losses[self.epoch] = self._probe.evaluate(self.optimization.layout)
+        if self._probe is None:
+            self._losses[self.epoch] = dict(self.optimization.losses())  # type: ignore[attr-defined]
+        else:
+            self._losses[self.epoch] = self._probe.evaluate(self.optimization.layout)
         self.timings["loss"] = self.timings.get("loss", 0.0) + time.perf_counter() - start
 
     def _note_isolated(self) -> None:
@@ -352,6 +387,10 @@ class Run:
             logger.warning(
                 "%d of %d cells have no neighbour in the graph; they stay where they start", isolated, self.plan.n_obs
             )
+
+    @property
+    def _own_losses(self) -> bool:
+        return hasattr(self.optimization, "losses")
 
     @property
     def _objective(self) -> Any:
@@ -473,6 +512,10 @@ def _what_decides(plan: Plan) -> dict[str, Any]:
     """Return a plan as plain data, but for what its result does not depend on."""
     kept = {name: value for name, value in plan.to_dict().items() if name not in ("n_jobs", "forecast")}
     return {**kept, "sub_plans": [_what_decides(sub) for sub in plan.sub_plans]}
+
+
+def _total(losses: Mapping[str, float]) -> float:
+    return losses[TOTAL] if TOTAL in losses else sum(losses.values())
 
 
 def _effective(choice: Choice) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import pytest
 from vicinal.contract.data import Graph, Layout
 from vicinal.contract.options import EmbedOptions
 from vicinal.contract.requests import InitRequest
-from vicinal.contract.source import Representation, Source
 from vicinal.contract.stages import Host
 from vicinal.pipeline.checks import check_layout
 
@@ -43,7 +42,7 @@ class InitConformance(Conformance):
             arrays=self.arrays(graph.n_obs, n_components),
             seed=seed,
             n_jobs=n_jobs,
-            host=None if rows is None else host_of(rows, n_components, n_jobs),
+            host=host_of(rows, graph, n_components, n_jobs),
         )
         return self.make_backend().place(request)
 
@@ -115,16 +114,13 @@ class InitConformance(Conformance):
                 assert_layout(layout, n_obs, 2)
 
 
-def host_of(rows: np.ndarray, n_components: int, n_jobs: int) -> Host | None:
-    """Return what serves a backend in a run over the rows."""
-    from vicinal.pipeline.host import RunHost
+def host_of(rows: np.ndarray | None, graph: Graph, n_components: int, n_jobs: int) -> Host:
+    """Return what serves a backend in a run over rows, or over a graph alone."""
+    from vicinal.pipeline.host import RunHost, sub_source
     from vicinal.pipeline.plan import make_plan
 
-    if len(rows) == 0:
-        return None
-    source = Source(n_obs=len(rows), representation=Representation(name="X", values=rows))
     options = EmbedOptions(n_components=n_components, n_jobs=n_jobs, init="random")
-    return RunHost(make_plan(source, options))
+    return RunHost(make_plan(sub_source(rows, None if rows is not None else graph), options))
 
 
 def assert_layout(layout: Layout, n_obs: int, n_components: int) -> None:

@@ -18,13 +18,15 @@ from vicinal.contract.data import Layout
 from vicinal.contract.errors import InputError, did_you_mean, listing
 from vicinal.contract.functions import function_name, require_jitted
 from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities
-from vicinal.contract.stages import KernelForm, MetricForm, squared_euclidean
+from vicinal.contract.stages import KernelForm, MetricForm, TorchForm, squared_euclidean
 
 LONGEST_SIDE = 10.0
 METRICS = ("euclidean", "haversine")
 SPHERE = ((math.pi / 8, 7 * math.pi / 8), (0.0, 1.75 * math.pi))
 """Where a first layout lies on the sphere, polar angle and longitude: off the poles, and not closed."""
 LARGEST_REPULSION = -math.log(1e-4)
+NO_DISTANCE = 1e-12
+"""Squared distance below which tensors count as coincident: there the logarithm has no slope that is finite."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,12 +106,14 @@ class UmapObjective:
         dimensions = (2, 2) if self.params.output_metric == "haversine" else SPEC.capabilities.n_components
         return dataclasses.replace(SPEC.capabilities, forms=("metric",), n_components=dimensions)
 
-    def form(self, name: str) -> KernelForm | MetricForm:
-        """Return the family ``umap`` with parameters ``(a, b, repulsion_strength)``, by name or with its metric."""
+    def form(self, name: str) -> KernelForm | MetricForm | TorchForm:
+        """Return the family ``umap`` with ``(a, b, repulsion_strength)``, by name or with its metric; or its losses."""
         if name not in self.capabilities.forms:
             metric, offered = _shown(self.params.output_metric), listing(self.capabilities.forms)
             msg = f"objective 'umap' with output_metric={metric!r} has no form {name!r}; it offers {offered}"
             raise InputError(msg)
+        if name == "torch":
+            return torch_form(self.a, self.b, self.repulsion_strength)
         parameters = (self.a, self.b, self.repulsion_strength)
         if name == "kernel":
             return KernelForm(family="umap", parameters=parameters)
@@ -160,6 +164,27 @@ class UmapObjective:
         """Return ``log((1 - q) / q)``, in which neither end of the scale over- nor underflows."""
         with np.errstate(divide="ignore"):
             return math.log(self.a) + self.b * np.log(np.asarray(squared_distance, dtype=np.float64))
+
+
+def torch_form(a: float, b: float, repulsion_strength: float) -> TorchForm:
+    """Return the losses in the methods of tensors, so that torch need not be there to ask for them.
+
+    One power a pair: both losses are of ``log((1 - q) / q) = log a + b log d^2``, as in numpy.
+    """
+
+    def log_odds(squared: Any) -> Any:
+        return squared.clamp(min=NO_DISTANCE).log().mul(b).add(math.log(a))
+
+    def softplus(x: Any) -> Any:
+        return x.clamp(min=0).add(x.abs().neg().exp().log1p())
+
+    def attraction(squared: Any) -> Any:
+        return softplus(log_odds(squared))
+
+    def repulsion(squared: Any) -> Any:
+        return softplus(log_odds(squared).neg()).clamp(max=LARGEST_REPULSION).mul(repulsion_strength)
+
+    return TorchForm(attraction=attraction, repulsion=repulsion)
 
 
 def _check_output_metric(metric: Any) -> None:
@@ -238,6 +263,6 @@ SPEC = BackendSpec(
     target="vicinal.backends.objective.umap:UmapObjective",
     summary="UMAP's cross-entropy, as negative sampling optimises it",
     params=UmapParams,
-    capabilities=Capabilities(forms=("kernel", "metric"), deterministic=True),
+    capabilities=Capabilities(forms=("kernel", "metric", "torch"), deterministic=True),
     cite=("McInnes, Healy & Melville 2018, arXiv:1802.03426",),
 )
