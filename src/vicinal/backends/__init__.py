@@ -11,7 +11,7 @@ from vicinal.plugin.hookspecs import hookimpl
 from .graph import edgeless, fuzzy, precomputed
 from .init import array, map, obsm, paga, pca, random, sample_place, spectral
 from .knn import exact, given, ivf, pynndescent, transformer
-from .objective import umap
+from .objective import umap, umap_learn
 from .optimizer import numba_sgd
 from .score import global_correlation, knn_recall, label_accuracy, trustworthiness
 
@@ -33,6 +33,7 @@ MODULES = (
     sample_place,
     map,
     umap,
+    umap_learn,
     numba_sgd,
     knn_recall,
     trustworthiness,

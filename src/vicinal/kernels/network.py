@@ -25,8 +25,8 @@ def apply_layers(
     ----------
     layers
         One mapping a layer, in order; ``op`` is ``affine`` (``rows * scale + shift``), ``dense`` (``weight``
-        ``(n_outputs, n_inputs)``, ``bias``; ``activation`` is ``relu`` or ``none``) or ``residual`` (``layers``, whose
-        result is added to what went in). All else names arrays.
+        ``(n_outputs, n_inputs)``, ``bias``; ``activation`` is ``relu`` or ``none``), ``residual`` (``layers``, whose
+        result is added to what went in) or ``sigmoid``. All else names arrays.
     arrays
         The layers' arrays by name.
     rows
@@ -61,7 +61,9 @@ def _prepared(layer: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> tup
         return op, (weights, _float32(arrays[layer["bias"]]), layer["activation"] == "relu")
     if op == "residual":
         return op, tuple(_prepared(inner, arrays) for inner in layer["layers"])
-    raise ValueError(f"unknown layer {op!r}; known are 'affine', 'dense' and 'residual'")
+    if op == "sigmoid":
+        return op, ()
+    raise ValueError(f"unknown layer {op!r}; known are 'affine', 'dense', 'residual' and 'sigmoid'")
 
 
 def _float32(array: np.ndarray) -> NDArray[np.float32]:
@@ -74,6 +76,8 @@ def _apply(steps: Sequence[tuple[str, tuple[Any, ...]]], rows: NDArray[np.float3
             rows = rows * parts[0] + parts[1]
         elif op == "residual":
             rows = rows + _apply(parts, rows)
+        elif op == "sigmoid":
+            rows = (1 + np.tanh(rows / 2)) / 2
         else:
             rows = _dense(rows, *parts)
     return rows

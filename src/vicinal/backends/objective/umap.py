@@ -167,24 +167,20 @@ class UmapObjective:
 
 
 def torch_form(a: float, b: float, repulsion_strength: float) -> TorchForm:
-    """Return the losses in the methods of tensors, so that torch need not be there to ask for them.
+    """Return the losses of tensors; torch is imported here, where it is there."""
+    from torch.nn.functional import softplus
 
-    One power a pair: both losses are of ``log((1 - q) / q) = log a + b log d^2``, as in numpy.
-    """
-
-    def log_odds(squared: Any) -> Any:
-        return squared.clamp(min=NO_DISTANCE).log().mul(b).add(math.log(a))
-
-    def softplus(x: Any) -> Any:
-        return x.clamp(min=0).add(x.abs().neg().exp().log1p())
-
-    def attraction(squared: Any) -> Any:
-        return softplus(log_odds(squared))
+    log_odds = tensor_log_odds(a, b)
 
     def repulsion(squared: Any) -> Any:
         return softplus(log_odds(squared).neg()).clamp(max=LARGEST_REPULSION).mul(repulsion_strength)
 
-    return TorchForm(attraction=attraction, repulsion=repulsion)
+    return TorchForm(attraction=lambda squared: softplus(log_odds(squared)), repulsion=repulsion)
+
+
+def tensor_log_odds(a: float, b: float) -> Callable[[Any], Any]:
+    """Return the function ``log((1 - q) / q) = log a + b log d^2`` of squared distances: one power a pair."""
+    return lambda squared: squared.clamp(min=NO_DISTANCE).log().mul(b).add(math.log(a))
 
 
 def _check_output_metric(metric: Any) -> None:

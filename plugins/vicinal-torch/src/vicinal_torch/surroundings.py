@@ -1,0 +1,76 @@
+"""What a training must leave as it was: threads, random states, signals, loggers."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+
+UNFITTING = (
+    ".*does not have many workers.*",
+    ".*IterableDataset.*__len__.*",
+    ".*treespec.*",
+    ".*Total length of.*zero.*",
+    ".*log_every_n_steps.*",
+    ".*lr_scheduler.step.*",
+)
+"""Beginnings of advice that does not fit how batches are made here."""
+TALKATIVE = ("lightning.pytorch", "lightning.fabric", "pytorch_lightning")
+
+
+@contextmanager
+def isolated(n_jobs: int) -> Iterator[None]:
+    """Use a number of threads, and leave the global state of torch and of Lightning's loggers as it is."""
+    with ExitStack() as stack:
+        stack.enter_context(_threads(n_jobs))
+        stack.enter_context(torch.random.fork_rng(list(range(torch.cuda.device_count()))))
+        stack.enter_context(_quiet())
+        yield
+
+
+@contextmanager
+def _threads(n_jobs: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_jobs)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Let only warnings through, and of those not the advice that does not fit how batches are made here."""
+    loggers = [logging.getLogger(name) for name in TALKATIVE]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        for text in UNFITTING:
+            warnings.filterwarnings("ignore", message=text)
+        try:
+            for logger in loggers:
+                logger.setLevel(max(logger.level, logging.WARNING))
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Give back a `KeyboardInterrupt`, and what handles its signal: Lightning ends the process instead."""
+    in_main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if in_main else None
+    try:
+        yield
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from stop
+        raise
+    finally:
+        if in_main and handler is not None:
+            signal.signal(signal.SIGINT, handler)

@@ -1,0 +1,195 @@
+"""What is trained, on what, and by which losses: all that does not change along the training."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from vicinal.api import NetworkRequest, OptimizeRequest, TorchForm, child_seed
+
+from .losses import Batch, global_correlation_loss, landmark_loss, pair_losses, reconstruction_loss
+from .networks import Table, check_shape
+from .params import TorchParams
+from .rows import Rows, Statistics
+from .sampling import Draw, EdgeSampler
+
+BATCH_SIZE = 1536
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """The losses of a batch, and what they need.
+
+    Attributes
+    ----------
+    dims
+        Shape of one row.
+    held_out
+        Boolean ``(n_obs,)``: cells never trained on; None for none.
+    statistics
+        Of the rows that are trained on; None without a network.
+    """
+
+    request: OptimizeRequest
+    params: TorchParams
+    dims: tuple[int, ...]
+    held_out: NDArray[np.bool_] | None
+    statistics: Statistics | None
+
+    @property
+    def n_components(self) -> int:
+        """Dimensions of the map."""
+        return self.request.layout.shape[1]
+
+    @property
+    def trained(self) -> NDArray[np.bool_] | None:
+        """The cells that are trained on; None for all."""
+        return None if self.held_out is None else ~self.held_out
+
+    @property
+    def form(self) -> TorchForm:
+        """The objective's losses."""
+        return self.request.objective.form("torch")
+
+    @property
+    def repulsion_factor(self) -> float:
+        """What a mean over pairs is worth against one over edges.
+
+        In the objective's own terms a negative sample moves one cell; where gradients are taken it moves both.
+        """
+        return self.request.objective.negative_sample_rate * (1.0 if self.request.graph.directed else 0.5)
+
+    def sampler(self, device: torch.device) -> EdgeSampler:
+        """Return what draws batches of the trained cells."""
+        size = self.params.batch_size or BATCH_SIZE
+        uniform = self.params.negatives == "uniform"
+        return EdgeSampler(self.request.graph, size, self.trained, device, uniform=uniform)
+
+    def modules(self) -> dict[str, nn.Module]:
+        """Return the untrained modules, by role."""
+        if not self.params.parametric:
+            return {"encoder": Table(torch.tensor(self.request.layout))}
+        roles = ("encoder", "decoder") if self.params.reconstruction else ("encoder",)
+        return {role: self._module(role) for role in roles}
+
+    def _module(self, role: str) -> nn.Module:
+        """Return a network built by name, or a copy of the user's; checked on two rows."""
+        request = self._of_encoder() if role == "encoder" else self._of_decoder()
+        given = getattr(self.params, role)
+        module = self.request.networks[role].build(request) if isinstance(given, str) else copy.deepcopy(given)
+        check_shape(role, module, torch.zeros(2, *request.input_dims), request.output_dims)
+        return module
+
+    def _of_encoder(self) -> NetworkRequest:
+        assert self.statistics is not None
+        return NetworkRequest(
+            input_dims=self.dims,
+            output_dims=(self.n_components,),
+            input_center=self.statistics.center,
+            input_scale=self.statistics.scale,
+            seed=child_seed(self.request.seed, "encoder"),
+        )
+
+    def _of_decoder(self) -> NetworkRequest:
+        assert self.statistics is not None
+        layout, is_logit = self.request.layout, self.params.reconstruction_loss == "bce"
+        spread = max(float(layout.std()), 1e-6)
+        deviation = np.full_like(self.statistics.center, self.statistics.deviation)
+        return NetworkRequest(
+            input_dims=(self.n_components,),
+            output_dims=self.dims,
+            input_center=layout.mean(axis=0),
+            input_scale=np.full(self.n_components, spread, dtype=np.float32),
+            output_center=None if is_logit else self.statistics.center,
+            output_scale=None if is_logit else deviation,
+            seed=child_seed(self.request.seed, "decoder"),
+        )
+
+
+class Losses:
+    """The losses of batches, on a device.
+
+    Parameters
+    ----------
+    rows
+        The cells' rows; None without a network.
+    of_others
+        Whether they are of cells that are not in the map.
+    """
+
+    def __init__(
+        self, task: Task, modules: nn.ModuleDict, rows: Rows | None, device: torch.device, *, of_others: bool = False
+    ) -> None:
+        self._task, self._modules, self._rows, self._form = task, modules, rows, task.form
+        params, deviation = task.params, 1.0 if task.statistics is None else task.statistics.deviation
+        self._reconstruction = reconstruction_loss(params.reconstruction_loss, deviation**2)
+        self._landmark = params.landmark_loss if callable(params.landmark_loss) else landmark_loss
+        positions, labels = task.request.arrays.get("landmark_positions"), task.request.labels
+        self._positions = None if of_others else _on(device, positions)
+        self._labels = None if of_others else _on(device, labels)
+
+    def of_pairs(self, draw: Draw) -> dict[str, Tensor]:
+        """Return the objective's losses alone, and the reconstruction's, as for cells that are not trained on."""
+        batch = self._batch(draw.cells)
+        losses = pair_losses(self._form, batch.places, draw, self._task.repulsion_factor)
+        return losses | self._of_reconstruction(batch)
+
+    def of(self, draw: Draw) -> dict[str, Tensor]:
+        """Return every loss of a batch by name, weighted, so that they add up."""
+        params, batch = self._task.params, self._batch(draw.cells)
+        losses = pair_losses(self._form, batch.places, draw, self._task.repulsion_factor)
+        losses |= self._of_reconstruction(batch)
+        if params.global_correlation_loss_weight:
+            weight = params.global_correlation_loss_weight
+            losses["global_correlation"] = weight * global_correlation_loss(batch.rows, batch.places)
+        if batch.landmarks is not None:
+            losses["landmarks"] = params.landmark_loss_weight * self._of_landmarks(batch)
+        for extra in params.extra_losses:
+            losses[name_of(extra)] = extra(batch)
+        return losses
+
+    def _batch(self, cells: Tensor) -> Batch:
+        encoder, rows = self._modules["encoder"], torch.empty(len(cells), 0)
+        if self._rows is not None:
+            rows = self._rows.take(cells)
+        places = encoder(cells) if self._rows is None else encoder(rows)
+        return Batch(
+            cells=cells,
+            rows=rows,
+            places=places,
+            reconstruction=self._decoded(places),
+            labels=None if self._labels is None else self._labels[cells],
+            landmarks=None if self._positions is None else self._positions[cells],
+        )
+
+    def _decoded(self, places: Tensor) -> Tensor | None:
+        if "decoder" not in self._modules:
+            return None
+        return self._modules["decoder"](places if self._task.params.autoencoder_loss else places.detach())
+
+    def _of_reconstruction(self, batch: Batch) -> dict[str, Tensor]:
+        if batch.reconstruction is None:
+            return {}
+        weight = self._task.params.reconstruction_loss_weight
+        return {"reconstruction": weight * self._reconstruction(batch.reconstruction, batch.rows)}
+
+    def _of_landmarks(self, batch: Batch) -> Tensor:
+        assert batch.landmarks is not None
+        there = batch.landmarks.isfinite().all(1)
+        if not there.any():
+            return batch.places.sum() * 0
+        return self._landmark(batch.places[there], batch.landmarks[there])
+
+
+def name_of(loss: object) -> str:
+    """Return the name by which a user's loss is reported."""
+    return getattr(loss, "__name__", type(loss).__name__).replace("<lambda>", "extra").replace("/", "_")
+
+
+def _on(device: torch.device, values: np.ndarray | None) -> Tensor | None:
+    return None if values is None else torch.tensor(values).to(device)

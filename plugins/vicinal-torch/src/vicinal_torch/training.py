@@ -1,0 +1,216 @@
+"""The training as Lightning runs it: several updates in a step, so that what Lightning adds to each is little."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
+
+from vicinal.api import child_seed
+
+from .sampling import EdgeSampler
+from .task import Losses, Task
+from .validation import Validation
+
+UPDATES_A_STEP = 8
+BEFORE = 8
+"""Batches on which losses are taken before the first epoch."""
+CLIP = 4.0
+"""Largest slope a weight is moved by, as in umap-learn."""
+
+
+class Counter(IterableDataset):
+    """Counts the steps of an epoch; batches are drawn where they are used."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __iter__(self) -> Iterator[int]:
+        """Count."""
+        return iter(range(self.n))
+
+    def __len__(self) -> int:
+        """Return how many."""
+        return self.n
+
+
+def counting(n: int) -> DataLoader:
+    """Return a loader that counts; its generator is its own, or it would draw from the global one."""
+    return DataLoader(Counter(n), batch_size=None, generator=torch.Generator())
+
+
+class Training(pl.LightningModule):
+    """One training, whose batches depend on the seed and the epoch alone.
+
+    Parameters
+    ----------
+    n_updates
+        Updates in an epoch.
+    n_epochs
+        Epochs in all, for the schedule of the learning rate.
+    at_end_of_epoch
+        Called with the mean losses of the epoch, those of validation among them; true ends the training.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        modules: Mapping[str, nn.Module],
+        optimizer: torch.optim.Optimizer,
+        *,
+        n_updates: int,
+        n_epochs: int,
+        at_end_of_epoch: Callable[[dict[str, float]], bool],
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.networks = nn.ModuleDict(modules)
+        self._task, self._optimizer = task, optimizer
+        self.n_updates, self.n_epochs, self._at_end = n_updates, n_epochs, at_end_of_epoch
+        self.first_epoch, self._within = 0, 0
+        self._sampler: EdgeSampler | None = None
+        self._losses: Losses | None = None
+        self._validation: Validation | None = None
+        self._sums: dict[str, Tensor] = {}
+        self._found: dict[str, float] = {}
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done before the present one."""
+        return self.first_epoch + self.current_epoch
+
+    def prepare(self, device: torch.device) -> None:
+        """Bring to a device the networks, and what batches are made from."""
+        self.networks.to(device)
+        from .rows import Rows
+
+        task, values = self._task, self._task.request.representation
+        rows = Rows(values, task.dims, device) if task.params.parametric and values is not None else None
+        # Double precision, which sums of weights need, is not everywhere.
+        self._sampler = task.sampler(device if device.type == "cuda" else torch.device("cpu"))
+        self._losses = Losses(task, self.networks, rows, device)
+        self._validation = Validation.of(task, self._losses, self.networks, device)
+
+    def setup(self, stage: str) -> None:
+        """Prepare once the device is known."""
+        if self._sampler is None:
+            self.prepare(self.trainer.strategy.root_device)
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimiser, which outlives one call of fit, and its schedule."""
+        schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, lambda _: self._share())
+        return [self._optimizer], [schedule]
+
+    def _share(self) -> float:
+        """Return the share of the learning rate at the present update."""
+        if self._task.params.learning_rate_schedule == "constant":
+            return 1.0
+        done = self.epoch * self.n_updates + self._within
+        return one_cycle(done / max(self.n_epochs * self.n_updates, 1))
+
+    def train_dataloader(self) -> DataLoader:
+        """Return a count of the steps."""
+        return counting(-(-self.n_updates // UPDATES_A_STEP))
+
+    def val_dataloader(self) -> DataLoader | list[Any]:
+        """Return one step where there is something to validate on."""
+        return counting(1) if self._validation is not None else []
+
+    def on_train_epoch_start(self) -> None:
+        """Begin to sum losses; seed what layers of the user's, such as dropout, draw from."""
+        self._sums, self._found = {}, {}
+        torch.manual_seed(child_seed(self._task.request.seed, "layers", str(self.epoch)))
+
+    def training_step(self, batch: int, batch_idx: int) -> None:
+        """Take several updates."""
+        assert self._sampler is not None
+        first = int(batch) * UPDATES_A_STEP
+        n_updates = min(UPDATES_A_STEP, self.n_updates - first)
+        seed = child_seed(self._task.request.seed, "batches", str(self.epoch), str(first), str(self.global_rank))
+        optimizer, schedule = self.optimizers(use_pl_optimizer=False), self.lr_schedulers()
+        for within, draw in enumerate(self._sampler.draw(n_updates, seed), first):
+            self._within = within
+            schedule.step()
+            self._update(draw, optimizer)
+
+    def _update(self, draw: Any, optimizer: torch.optim.Optimizer) -> None:
+        assert self._losses is not None
+        losses = self._losses.of(draw)
+        total = torch.stack(list(losses.values())).sum()
+        optimizer.zero_grad(set_to_none=True)
+        self.manual_backward(total)
+        nn.utils.clip_grad_value_(self.parameters(), CLIP)
+        self._release_fixed()
+        optimizer.step()
+        for name, value in losses.items():
+            self._sums[name] = self._sums.get(name, 0) + value.detach()
+
+    def _release_fixed(self) -> None:
+        """Leave cells that are fixed without a slope."""
+        fixed = self._task.request.fixed
+        if fixed is not None:
+            places = self.networks["encoder"].places
+            assert isinstance(places, nn.Parameter) and places.grad is not None
+            places.grad[torch.from_numpy(fixed.copy()).to(places.device)] = 0
+
+    def validation_step(self, batch: int, batch_idx: int) -> None:
+        """Take the losses of cells that are never trained on; callbacks know their sum as ``val_loss``."""
+        assert self._validation is not None
+        self._found = self._validation.losses()
+        names = {name: name.replace("validation", "val") for name in self._found} | {"validation": "val_loss"}
+        self.log_dict({names[name]: value for name, value in self._found.items()}, batch_size=1)
+
+    def on_train_epoch_end(self) -> None:
+        """Report the means of the epoch, and pause."""
+        parts = {name: float(value) / self.n_updates for name, value in self._sums.items()}
+        losses = {"loss": sum(parts.values()), **parts}
+        self.log_dict(losses)
+        if self._at_end(losses | self._found):
+            self.trainer.should_stop = True
+
+    @property
+    def can_train(self) -> bool:
+        """Whether there is an edge to draw."""
+        return self._sampler is not None and self._sampler.total > 0
+
+    def losses_now(self, n_updates: int = BEFORE) -> dict[str, float]:
+        """Return the losses of some batches, without training."""
+        if not self.can_train:
+            return {"loss": 0.0, "attraction": 0.0, "repulsion": 0.0}
+        assert self._sampler is not None
+        assert self._losses is not None
+        seed, sums = child_seed(self._task.request.seed, "batches", "before"), dict[str, float]()
+        with torch.no_grad(), evaluated(self.networks):
+            for draw in self._sampler.draw(n_updates, seed):
+                for name, value in self._losses.of(draw).items():
+                    sums[name] = sums.get(name, 0.0) + float(value) / n_updates
+            found = {} if self._validation is None else self._validation.losses()
+        return {"loss": sum(sums.values()), **sums, **found}
+
+
+@contextmanager
+def evaluated(modules: nn.Module) -> Iterator[None]:
+    """Use modules as they are applied, not trained, for a while."""
+    training = [module for module in modules.modules() if module.training]
+    modules.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def one_cycle(share: float) -> float:
+    """Return the share of the learning rate after a share of the updates: up along a cosine, and down to nothing.
+
+    Smith and Topin 2018 (arXiv:1708.07120), with the ends of `torch.optim.lr_scheduler.OneCycleLR`.
+    """
+    rise, first, last = 0.3, 1 / 25, 1 / 25e4
+    low, at = (first, share / rise) if share < rise else (last, (1 - share) / (1 - rise))
+    return low + (1 - low) * (1 - math.cos(math.pi * min(max(at, 0.0), 1.0))) / 2
