@@ -49,6 +49,8 @@ class Capabilities:
         Its index or model answers for rows it has not seen.
     final_scale
         An initialisation whose layout is used as it is, neither rescaled nor jittered.
+    supervised
+        A graph backend that makes use of the labels, where its request has any.
     devices
         Where it can run.
     """
@@ -60,6 +62,7 @@ class Capabilities:
     deterministic: bool = False
     out_of_sample: bool = False
     final_scale: bool = False
+    supervised: bool = False
     devices: tuple[str, ...] = ("cpu",)
 
 
