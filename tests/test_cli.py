@@ -82,6 +82,7 @@ def test_every_option_reaches_the_map(folder):
         "spread": 1.5,
         "n_epochs": 5,
         "random_state": 3,
+        "labels": "group",
     }
     flags = {"random_state": "--seed"}
     named = [

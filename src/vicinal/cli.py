@@ -41,6 +41,7 @@ EMBED_OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
     "n_epochs": (int, "passes over the graph (default: 500 up to 10,000 cells, else 200)"),
     "random_state": (int, "the seed everything random is derived from"),
     "n_jobs": (int, "threads (default: all processors)"),
+    "labels": (str, "column of obs that the map is to follow, such as cell types (default: none)"),
     "key_added": (str, "key of the map in obsm and uns (default: X_METHOD and METHOD)"),
     "checkpoint": (Path, "keep the run in this file while it lasts; the same command goes on from it (default: none)"),
     "checkpoint_every": (int, "epochs between two checkpoints (default: a tenth of all)"),

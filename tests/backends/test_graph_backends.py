@@ -5,9 +5,9 @@ import logging
 import numpy as np
 import pytest
 
-from vicinal.api import Graph, GraphRequest, InputError, Neighbors, NoParams
+from vicinal.api import Graph, GraphRequest, InputError, Neighbors
 from vicinal.backends.graph.fuzzy import FuzzyGraph, FuzzyParams
-from vicinal.backends.graph.precomputed import PrecomputedGraph
+from vicinal.backends.graph.precomputed import PrecomputedGraph, PrecomputedParams
 
 
 def neighbors_of(points: np.ndarray, k: int, metric: str = "euclidean") -> Neighbors:
@@ -30,7 +30,7 @@ def fuzzy_graph(neighbors: Neighbors, **params) -> Graph:
 
 
 def precomputed_graph(stored: Graph) -> Graph:
-    return PrecomputedGraph(NoParams()).build(GraphRequest(n_obs=stored.n_obs, stored=stored))
+    return PrecomputedGraph(PrecomputedParams()).build(GraphRequest(n_obs=stored.n_obs, stored=stored))
 
 
 @pytest.fixture
@@ -119,7 +119,9 @@ def test_a_table_without_columns_gives_an_empty_graph(n, symmetrize):
 
 
 @pytest.mark.parametrize("value", [0.5, "1", True, None, np.nan])
-@pytest.mark.parametrize("name", ["local_connectivity", "set_op_mix_ratio", "symmetrize", "disconnection_distance"])
+@pytest.mark.parametrize(
+    "name", ["local_connectivity", "set_op_mix_ratio", "symmetrize", "disconnection_distance", "target_weight"]
+)
 def test_fuzzy_parameters_are_checked(name, value):
     fine = {"symmetrize": isinstance(value, bool), "disconnection_distance": value is None or value == 0.5}
     if fine.get(name, value == 0.5):

@@ -71,7 +71,9 @@ def cases(cells: Cells) -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"graph {spec.name}", {"graph": spec.name, "knn": cells.table, "init": "random"}
     yield "graph fuzzy, mixed", {"knn": cells.table, "set_op_mix_ratio": 0.5, "init": "random"}
     yield "graph fuzzy, directed", {"knn": cells.table, "symmetrize": False}
+    yield "graph fuzzy, labelled", {"knn": cells.table, "labels": "group", "init": "random"}
     stored = {"graph": cells.graph}
+    yield "graph precomputed, labelled", {**stored, "labels": "group", "target_weight": 0.9, "init": "random"}
     for spec in deterministic("init"):
         if set(spec.capabilities.inputs) <= EVERYWHERE:
             yield f"init {spec.name}", {**stored, "init": spec.name, "n_components": 3}

@@ -77,6 +77,14 @@ class TestMemory:
         assert more > 5 * few
         assert more == pytest.approx(16 * n_edges, rel=0.1)
 
+    def test_edges_weighed_by_labels_are_counted(self):
+        adata = cells(20_000)
+        adata.obs["group"] = np.arange(20_000) % 3
+        vc.pp.neighbors(adata)
+        plain, labelled = forecast(adata), forecast(adata, labels="group")
+        for stage in ("graph", "optimizer"):
+            assert labelled.stage_peaks[stage] > plain.stage_peaks[stage] + 8 * adata.obsp["connectivities"].nnz
+
     def test_metrics_that_hold_many_distances_at_a_time_take_more(self):
         few, many = (forecast(cells(6000), metric=metric).stage_peaks["knn"] for metric in ("euclidean", "braycurtis"))
         assert many > few + 8 * 6000**2

@@ -286,6 +286,43 @@ def test_sound_graph_passes(failures):
     assert failures("graph", SoundGraph) == set()
 
 
+SUPERVISED = dataclasses.replace(CAPABILITIES["graph"], supervised=True)
+
+
+def labelled(factor):
+    """Return a graph backend that multiplies the weights between two labels."""
+
+    def weigh(matrix, request):
+        if request.labels is not None:
+            codes = request.labels
+            owners = np.repeat(codes, np.diff(matrix.indptr))
+            matrix.data *= factor(owners, codes[matrix.indices], request).astype(np.float32)
+        return matrix
+
+    return graph_with(weigh)
+
+
+def test_sound_graph_that_uses_labels_passes(failures):
+    sound = labelled(lambda a, b, r: np.where((a == b) | (a < 0) | (b < 0), 1, 0.5))
+    assert failures("graph", sound, capabilities=SUPERVISED) == set()
+
+
+@pytest.mark.parametrize(
+    ("factor", "check"),
+    [
+        (lambda a, b, r: np.ones(len(a)), "test_labels_part_cells"),
+        (lambda a, b, r: np.where(a == b, 0.5, 1), "test_labels_part_cells"),
+        (lambda a, b, r: np.where(a == b, 1.5, 1), "test_labels_part_cells"),
+        (lambda a, b, r: np.where(a == b, 1, 0.5) / (r.labels.min() + 1), "test_labels_may_be_unknown_or_all_the_same"),
+        (lambda a, b, r: 1 / (1 + np.maximum(a, b)), "test_only_which_labels_are_equal_matters"),
+        (lambda a, b, r: np.where(a == b, 1, 0.5 / r.n_jobs), "test_threads_do_not_change_the_labelled_graph"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_graph_that_uses_labels_unsoundly_is_caught(failures, factor, check):
+    assert check in failures("graph", labelled(factor), capabilities=SUPERVISED)
+
+
 def test_directed_graph_need_not_be_symmetric(failures):
     class Directed(SoundGraph):
         def build(self, request):

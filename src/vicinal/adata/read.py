@@ -35,6 +35,7 @@ def read(adata: ad.AnnData, options: EmbedOptions) -> Source:
     check_free(adata, map_keys(options.method, options.key_added), options.key_added)
     stored = read_stored_neighbors(adata, options)
     fixed = read_fixed(adata, options.fixed)
+    labels, labelled = read_supervision(adata, options.labels)
     representation, note = read_representation(adata, options, stored)
     pinned = f"{int(fixed.sum()):,} of {adata.n_obs:,} cells are fixed" if fixed is not None else ""
     return Source(
@@ -43,9 +44,10 @@ def read(adata: ad.AnnData, options: EmbedOptions) -> Source:
         representation=representation,
         stored=stored,
         arrays=read_init_arrays(adata, options.init) | read_sample_groups(adata, options.params),
+        labels=labels,
         fixed=fixed,
         obsm_keys=tuple(adata.obsm),
-        notes=tuple(text for text in (note, pinned) if text),
+        notes=tuple(text for text in (note, pinned, labelled) if text),
     )
 
 
@@ -315,11 +317,25 @@ def read_labels(adata: ad.AnnData, column: str | None) -> np.ndarray | None:
     if column is None:
         return None
     columns = list(adata.obs.columns)
+    if isinstance(column, np.ndarray | pd.Series):
+        raise InputError(f"labels is a {type(column).__name__}; name a column of obs: adata.obs['labels'] = values")
     if column not in columns:
         raise InputError(
             f"labels={column!r} is not in adata.obs; it has {listing(columns)}.{did_you_mean(column, columns)}"
         )
     return adata.obs[column].astype("category").cat.codes.to_numpy().astype(np.int64)
+
+
+def read_supervision(adata: ad.AnnData, column: str | None) -> tuple[np.ndarray | None, str]:
+    """Return the labels that a map is to follow, at least one of them known, and a note on them."""
+    labels = read_labels(adata, column)
+    if labels is None:
+        return None, ""
+    n_unknown, n_labels = int((labels < 0).sum()), len(np.unique(labels[labels >= 0]))
+    if n_labels == 0:
+        msg = f"labels={column!r}: none of {adata.n_obs:,} cells has a value; name a column that says something"
+        raise InputError(f"{msg}, or leave labels out")
+    return labels, f"labels {column!r}: {n_labels:,} labels, {n_unknown:,} of {adata.n_obs:,} cells without one"
 
 
 def read_fixed(adata: ad.AnnData, fixed: Any) -> np.ndarray | None:

@@ -40,6 +40,7 @@ class EmbedOptions:
     n_jobs: int | None = None
     key_added: str | None = None
     fixed: Any = None
+    labels: str | None = None
     callbacks: Any = ()
     checkpoint: Any = None
     checkpoint_every: int | None = None

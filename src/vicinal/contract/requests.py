@@ -46,11 +46,19 @@ class KnnRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class GraphRequest:
-    """Ask for a graph, from neighbours or from one that is stored."""
+    """Ask for a graph, from neighbours or from one that is stored.
+
+    Attributes
+    ----------
+    labels
+        int64 ``(n_obs,)`` codes, ``-1`` for unknown, by which a backend that declares ``supervised`` weighs edges;
+        None where no labels were named.
+    """
 
     n_obs: int
     neighbors: Neighbors | None = None
     stored: Graph | None = None
+    labels: NDArray[np.integer] | None = None
     seed: int = 0
     n_jobs: int = 1
 

@@ -67,6 +67,8 @@ class Source:
     ----------
     arrays
         Extra inputs by name: ``positions``, ``paga_positions``, ``paga_groups``, ``sample_groups``.
+    labels
+        int64 ``(n_obs,)`` codes, ``-1`` for unknown; None where no labels were named.
     obsm_keys
         Keys of ``obsm``, for messages.
     names

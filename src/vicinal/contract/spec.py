@@ -51,6 +51,8 @@ class Capabilities:
         Its index or model answers for rows it has not seen.
     final_scale
         An initialisation whose layout is used as it is, neither rescaled nor jittered.
+    supervised
+        A graph backend that makes use of the labels, where its request has any.
     devices
         Where it can run.
     """
@@ -62,6 +64,7 @@ class Capabilities:
     deterministic: bool = False
     out_of_sample: bool = False
     final_scale: bool = False
+    supervised: bool = False
     devices: tuple[str, ...] = ("cpu",)
 
 

@@ -100,6 +100,8 @@ class Sizes:
         Stored edges, counted or expected.
     n_sample
         Cells of the maps made on the way.
+    supervised
+        Whether edges are weighed by labels.
     """
 
     n_obs: int
@@ -111,6 +113,7 @@ class Sizes:
     n_jobs: int
     metric: str
     n_sample: int
+    supervised: bool = False
 
     @property
     def rows(self) -> int:
@@ -197,7 +200,20 @@ def _ivf_work(size: Sizes, params: Any) -> float:
 
 
 def _fuzzy_memory(size: Sizes, params: Any) -> float:
-    return 2 * size.table + size.graph + 48 * size.n_obs
+    table = 2 * size.table + 48 * size.n_obs  # gone before edges are weighed by labels
+    return size.graph + max(table, _supervision_memory(size))
+
+
+def _supervision_memory(size: Sizes) -> float:
+    return 13 * size.n_edges if size.supervised else 0
+
+
+def _precomputed_memory(size: Sizes, params: Any) -> float:
+    return max(size.n_edges, _supervision_memory(size))
+
+
+def _precomputed_work(size: Sizes, params: Any) -> float:
+    return size.n_edges * (2 if size.supervised else 1)
 
 
 def _spectral_memory(size: Sizes, params: Any) -> float:
@@ -241,7 +257,7 @@ COSTS = {
     "knn ivf": Cost(_ivf_memory, _ivf_work, 0.1),
     "knn given": Cost(lambda size, _: 4 * size.table, lambda size, _: size.n_obs * size.k, 1.0),
     "graph fuzzy": Cost(_fuzzy_memory, lambda size, _: size.n_obs * size.k, 0.4),
-    "graph precomputed": Cost(lambda size, _: size.n_edges, lambda size, _: size.n_edges, 1.0),
+    "graph precomputed": Cost(_precomputed_memory, _precomputed_work, 1.0),
     "graph edgeless": Cost(lambda size, _: 0, _linear, 1.0),
     "init spectral": Cost(_spectral_memory, lambda size, _: size.n_edges + 8 * size.n_obs, 0.5),
     "init pca": Cost(_pca_memory, lambda size, _: size.n_obs * (size.n_features + 1) ** 2, 1.0),
@@ -314,6 +330,7 @@ def sizes(plan: Plan, source: Source) -> Sizes:
         n_jobs=plan.n_jobs,
         metric=plan.metric,
         n_sample=sum(sub.n_obs for sub in plan.sub_plans),
+        supervised=plan.labels is not None and plan.stages["graph"].capabilities.supervised,
     )
 
 
@@ -339,7 +356,7 @@ def _alive(plan: Plan, source: Source, size: Sizes) -> dict[str, int]:
     rows = _read(source) + (size.rows + 12 * size.n_obs if sorts else 0)
     has_stored = sorts and source.stored is not None and source.stored.graph is not None
     stored = size.graph if has_stored else 0
-    is_made = plan.stages["graph"].name not in ("precomputed", "edgeless")
+    is_made = size.supervised or plan.stages["graph"].name not in ("precomputed", "edgeless")
     graph = stored + (size.graph if is_made else 0)
     schedule = _sgd_memory(size, None) if cost_of(plan.stages["optimizer"], "optimizer") else 0
     snapshots = len(plan.course.snapshots) * size.layout

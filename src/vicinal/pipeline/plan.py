@@ -29,6 +29,8 @@ from .forecast import Forecast, forecast, sizes
 from .route import route
 
 MAX_COMPONENTS = 10
+LABEL_SCORE = "label_accuracy"
+"""The score of every map that labels are given for."""
 ALSO_ALLOWED = {
     "knn": "a tuple (indices, distances), a KNeighborsTransformer, ",
     "graph": "a scipy.sparse matrix, ",
@@ -85,6 +87,8 @@ class Plan:
         Name of the metric, ``module:qualname`` for a function, and the function itself.
     notes
         What was read from where, and what was adjusted.
+    labels
+        Column of obs that the map follows; None for none.
     course
         What is done along the optimisation besides it.
     sub_plans
@@ -108,6 +112,7 @@ class Plan:
     n_pcs: int | None
     neighbors_key: str | None
     notes: tuple[str, ...]
+    labels: str | None = None
     metric_function: Callable[..., float] | None = None
     course: Course = field(default_factory=Course)
     sub_plans: tuple[Plan, ...] = ()
@@ -138,6 +143,7 @@ class Plan:
             "random_state": self.random_state,
             "n_jobs": self.n_jobs,
             "representation": self.representation,
+            "labels": self.labels,
             "stages": {
                 c.stage: {"backend": c.full_name, "reason": c.reason, "params": _plain(c.params)}
                 for c in self.stages.values()
@@ -176,6 +182,7 @@ def make_plan(source: Source, options: EmbedOptions, manager: Manager | None = N
     _check_components(stages, options.n_components)
     _check_metric(stages.get("knn"), options)
     _check_optimizer(stages["optimizer"], source, options.n_components)
+    _check_labels(stages, options, manager)
     plan = Plan(
         method=options.method,
         n_obs=source.n_obs,
@@ -190,6 +197,7 @@ def make_plan(source: Source, options: EmbedOptions, manager: Manager | None = N
         representation=source.representation.name if source.representation else None,
         n_pcs=source.representation.n_pcs if source.representation else None,
         neighbors_key=_key_of_used(source, options, picks),
+        labels=options.labels,
         notes=(*source.notes, *notes, *course.notes),
         course=hand_on_callbacks(course, stages["optimizer"].backend),
         networks=_plan_networks(stages["optimizer"], manager),
@@ -341,8 +349,13 @@ def plan_neighbors(source: Source, options: EmbedOptions, manager: Manager | Non
 def plan_scores(*, labels: bool, manager: Manager | None = None) -> list[Choice]:
     """Choose the scores of a map that is there already: every built-in one, by labels where there are any."""
     manager = manager or get_manager()
-    names = [*manager.preset("umap").scores, *(["label_accuracy"] if labels else [])]
+    names = _score_names(manager.preset("umap"), labels=labels)
     return build({}, [Pick("score", name, "asked for") for name in names], {}, {}, manager)
+
+
+def _score_names(preset: Preset, *, labels: bool) -> list[str]:
+    added = [LABEL_SCORE] if labels and LABEL_SCORE not in preset.scores else []
+    return [*preset.scores, *added]
 
 
 @dataclass(frozen=True)
@@ -480,7 +493,7 @@ def _check_inputs(pick: Pick, source: Source, manager: Manager) -> None:
         "stored_graph": "stored connectivities: run sc.pp.neighbors(adata), or give neighbors_key=",
         "positions": "positions: give an array, or the name of an obsm key",
         "paga": "PAGA positions: run sc.tl.paga and sc.pl.paga",
-        "labels": "labels: name a column of obs",
+        "labels": "labels: name a column of obs with labels=",
         "given_neighbors": "arrays: give knn=(indices, distances)",
         "transformer": "an estimator: give the KNeighborsTransformer object itself as knn=",
     }
@@ -492,7 +505,7 @@ def _check_inputs(pick: Pick, source: Source, manager: Manager) -> None:
 def _pick_scores(source: Source, preset: Preset, manager: Manager) -> list[Pick]:
     if source.representation is None or source.n_obs < 3:
         return []
-    picks = [Pick("score", name, "the preset") for name in preset.scores]
+    picks = [Pick("score", name, "the preset") for name in _score_names(preset, labels=source.labels is not None)]
     return [p for p in picks if source.labels is not None or "labels" not in _needs(p, manager)]
 
 
@@ -699,6 +712,18 @@ def _check_metric(knn: Choice | None, options: EmbedOptions) -> None:
             msg = f"the stored neighbours were found with the function {metric!r}, which is not stored; give metric="
             raise InputError(msg)
         knn.backend.check_metric(metric, metric_function(options.metric))
+
+
+def _check_labels(stages: Mapping[str, Choice], options: EmbedOptions, manager: Manager) -> None:
+    """Raise where labels are given and no stage would make use of them."""
+    able = (c.capabilities.supervised or "labels" in c.capabilities.inputs for c in stages.values())
+    if options.labels is None or any(able):
+        return
+    graph = stages["graph"]
+    graphs = [entry for entry in manager.entries() if entry.stage == "graph"]
+    names = listing(manager.name_of(e) for e in graphs if e.spec.capabilities.supervised)  # type: ignore[union-attr]
+    msg = f"labels={options.labels!r} is not allowed with graph={graph.name!r} ({graph.reason}), which cannot use them"
+    raise InputError(f"{msg}; graphs that can are {names}: give one of these as graph, or leave labels out")
 
 
 def metric_name(metric: str | Callable[..., float]) -> str:

@@ -17,6 +17,7 @@ SYNONYMS = {
     "n_dims": "n_components",
     "rng": "random_state",
     "seed": "random_state",
+    "y": "labels",
     "verbose": "logging.getLogger('vicinal')",
 }
 """Names that other packages use, to the ones used here."""

@@ -312,6 +312,7 @@ class Run:
             "use_rep": plan.representation,
             "n_pcs": plan.n_pcs,
             "neighbors_key": plan.neighbors_key,
+            "labels": plan.labels,
             "n_fixed": None if self.source.fixed is None else int(self.source.fixed.sum()),
         }
         for choice in plan.stages.values():
@@ -431,6 +432,7 @@ def make_graph(choice: Choice, plan: Any, source: Source, neighbors: Neighbors |
         n_obs=source.n_obs,
         neighbors=neighbors,
         stored=source.stored.graph if source.stored else None,
+        labels=source.labels,
         seed=child_seed(plan.random_state, "graph"),
         n_jobs=plan.n_jobs,
     )

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from vicinal.contract.data import MISSING, Graph, Neighbors
 from vicinal.contract.requests import GraphRequest
@@ -29,10 +30,14 @@ class GraphConformance(Conformance):
     stage: ClassVar[str] = "graph"
     k: ClassVar[int] = 10
 
-    def build(self, neighbors: Neighbors, *, seed: int = 0, n_jobs: int = 1) -> Graph:
+    def build(
+        self, neighbors: Neighbors, *, seed: int = 0, n_jobs: int = 1, labels: NDArray[np.integer] | None = None
+    ) -> Graph:
         """Return the graph of a neighbour table, or of the graph stored with it where that is what it works from."""
         stored = knn_graph(neighbors) if "stored_graph" in self.spec.capabilities.inputs else None
-        request = GraphRequest(n_obs=neighbors.n_obs, neighbors=neighbors, stored=stored, seed=seed, n_jobs=n_jobs)
+        request = GraphRequest(
+            n_obs=neighbors.n_obs, neighbors=neighbors, stored=stored, labels=labels, seed=seed, n_jobs=n_jobs
+        )
         return self.make_backend().build(request)
 
     def exercise(self) -> Any:
@@ -82,6 +87,37 @@ class GraphConformance(Conformance):
             if graph is not None:
                 assert_graph(graph, n_obs)
 
+    def test_labels_part_cells(self) -> None:
+        labels = self._labels()
+        unlabelled, labelled = self.exercise(), self._labelled(labels)
+        assert_graph(labelled, len(labels))
+        assert _between(labelled, labels) < _between(unlabelled, labels), "cells of two labels are joined as before"
+        assert not (labelled.to_scipy().astype(bool) > unlabelled.to_scipy().astype(bool)).nnz, "labels join cells"
+
+    def test_labels_may_be_unknown_or_all_the_same(self) -> None:
+        labels = self._labels()
+        for some in (np.where(np.arange(len(labels)) % 3, labels, -1), np.full_like(labels, -1), np.zeros_like(labels)):
+            assert_graph(self._labelled(some), len(labels))
+
+    def test_only_which_labels_are_equal_matters(self) -> None:
+        labels = self._labels()
+        assert_same_graph(self._labelled(labels), self._labelled(7 - labels))
+
+    def test_threads_do_not_change_the_labelled_graph(self) -> None:
+        if not self.spec.capabilities.deterministic:
+            pytest.skip("not declared deterministic")
+        labels = self._labels()
+        assert_same_graph(self._labelled(labels), self._labelled(labels, n_jobs=2))
+
+    def _labels(self) -> NDArray[np.int64]:
+        """Return labels of which each group of points has two."""
+        if not self.spec.capabilities.supervised:
+            pytest.skip("does not use labels")
+        return np.arange(len(blobs()[0])) // 3 % 2
+
+    def _labelled(self, labels: NDArray[np.int64], n_jobs: int = 1) -> Graph:
+        return self.build(brute_force(blobs()[0], self.k), labels=read_only(labels), n_jobs=n_jobs)
+
 
 def assert_graph(graph: Graph, n_obs: int) -> None:
     """Fail unless the graph is one the host, every initialisation and every optimizer can use."""
@@ -101,6 +137,12 @@ def assert_same_graph(one: Graph, two: Graph) -> None:
     """Fail unless two graphs have the same bits."""
     for name in ("indptr", "indices", "weights"):
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name), name)
+
+
+def _between(graph: Graph, labels: NDArray[np.int64]) -> float:
+    """Return the share of the weight that is on edges between two labels."""
+    owners = np.repeat(labels, np.diff(graph.indptr))
+    return float(graph.weights[owners != labels[graph.indices]].sum() / max(graph.weights.sum(), 1e-30))
 
 
 def _with_missing(table: Neighbors, isolated: tuple[int, ...] = ()) -> Neighbors:

@@ -43,6 +43,7 @@ def embed(
     n_jobs: int | None = None,
     key_added: str | None = None,
     fixed: str | Sequence[bool] | np.ndarray | None = None,
+    labels: str | None = None,
     callbacks: Callable[..., Any] | Sequence[Callable[..., Any]] = (),
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int | None = None,
@@ -100,6 +101,11 @@ def embed(
         Cells that stay where the first layout has them: a column of ``obs``, or a mask ``(n_obs,)``, boolean. They
         pull and push the others all the same. With ``init`` an ``obsm`` key or positions they stay just there;
         another ``init`` places and scales them first.
+    labels
+        Column of ``obs`` that the map is to follow, such as cell types: edges between cells of different labels are
+        weakened, as umap-learn does for categorical targets, by ``target_weight`` (0 to 1, 0.5 by default). Cells
+        without a value have an unknown label. The graph must be one that can use labels: ``"fuzzy"`` or
+        ``"precomputed"``. With ``init="sample_place"`` the sample is mapped without them.
     callbacks
         A function, or several, of ``(epoch, layout, loss)``, called where the loss is recorded, about 20 times, the
         first before any move. ``layout`` is a copy, ``(n_obs, n_components)``, rows as in ``adata``. One that returns
@@ -124,7 +130,7 @@ def embed(
     (seconds), ``score`` and ``model``; where ``n_epochs`` is a list also ``snapshots``, float32 ``(m, n_obs,
     n_components)``, and ``snapshot_epochs``; with ``init="sample_place"`` also ``init``: ``sample``, which
     cells were drawn, boolean ``(n_obs,)``, and ``placement``, where all were put, like the map. Where a callback ended
-    it, ``params`` holds ``stopped_by`` and ``n_epochs_planned``.
+    it, ``params`` holds ``stopped_by`` and ``n_epochs_planned``. With ``labels``, ``score`` holds ``label_accuracy``.
 
     Raises
     ------
@@ -168,6 +174,7 @@ def embed(
         n_jobs=n_jobs,
         key_added=key_added,
         fixed=fixed,
+        labels=labels,
         callbacks=callbacks,
         checkpoint=checkpoint,
         checkpoint_every=checkpoint_every,

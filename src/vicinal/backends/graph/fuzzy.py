@@ -13,6 +13,8 @@ from vicinal.contract.data import MISSING, Graph, Neighbors
 from vicinal.contract.requests import GraphRequest
 from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities
 
+from .supervision import supervised
+
 FARTHEST = {"correlation": 2.0, "cosine": 2.0, "hellinger": 1.0, "jaccard": 1.0, "bit_jaccard": 1.0, "dice": 1.0}
 """Largest value of the bounded metrics: cells that far apart have nothing in common."""
 
@@ -36,12 +38,16 @@ class FuzzyParams:
     disconnection_distance
         Neighbours at this distance or beyond are dropped. None: 2 for cosine and correlation; 1 for hellinger,
         jaccard, bit_jaccard and dice; without limit for other metrics.
+    target_weight
+        How much the labels count where ``labels`` are given, 0 to 1. Weights between two labels are multiplied with
+        exp(-2.5 / (1 - ``target_weight``)): 0.08 at 0, 0.007 at 0.5, and at 1 such edges are removed.
     """
 
     local_connectivity: float = 1.0
     set_op_mix_ratio: float = 1.0
     symmetrize: bool = True
     disconnection_distance: float | None = None
+    target_weight: float = 0.5
 
     def __post_init__(self) -> None:
         require_number("local_connectivity", self.local_connectivity, low=0)
@@ -49,6 +55,7 @@ class FuzzyParams:
         require_flag("symmetrize", self.symmetrize)
         if self.disconnection_distance is not None and self.disconnection_distance != math.inf:
             require_number("disconnection_distance", self.disconnection_distance, low=0, above=True)
+        require_number("target_weight", self.target_weight, low=0, high=1)
 
 
 class FuzzyGraph:
@@ -62,7 +69,13 @@ class FuzzyGraph:
         self.params = params
 
     def build(self, request: GraphRequest) -> Graph:
-        """Return the graph; cells without neighbours have no edges."""
+        """Return the graph, intersected with the labels if there are any; cells without neighbours have no edges."""
+        graph = self._joined(request)
+        if request.labels is None:
+            return graph
+        return supervised(graph, request.labels, self.params.target_weight, request.n_jobs)
+
+    def _joined(self, request: GraphRequest) -> Graph:
         from vicinal.kernels import fuzzy
 
         params, n_jobs = self.params, request.n_jobs
@@ -97,6 +110,6 @@ SPEC = BackendSpec(
     target="vicinal.backends.graph.fuzzy:FuzzyGraph",
     summary="UMAP's fuzzy simplicial set",
     params=FuzzyParams,
-    capabilities=Capabilities(inputs=("neighbors",), deterministic=True),
+    capabilities=Capabilities(inputs=("neighbors",), deterministic=True, supervised=True),
     cite=("McInnes, Healy & Melville 2018, arXiv:1802.03426",),
 )

@@ -28,6 +28,7 @@ CHUNK = 50_000
 
 OWN = {"method": "sample_method", "n_neighbors": "sample_n_neighbors"}
 OF_THE_WHOLE = {"n_components", "use_rep", "n_pcs", "neighbors_key", "key_added", "fixed", "copy"} | {
+    "labels",
     "callbacks",
     "checkpoint",
     "checkpoint_every",
@@ -56,7 +57,8 @@ class SamplePlaceParams:
     sample_params
         Other arguments of `vicinal.tl.embed` for the map of the sample, such as ``{"n_epochs": 1000}``. It starts
         from principal components unless ``"init"`` says otherwise, and has the objective, the optimizer and their
-        parameters of the whole map, where the method is the same.
+        parameters of the whole map, where the method is the same. Labels are of the whole map alone: the sample is
+        mapped without them.
     place_neighbors
         Cells of the sample, the nearest ones, that place a cell; None for 5, or all where they are fewer.
     place_by
