@@ -15,7 +15,7 @@ from vicinal.contract.data import Layout
 from vicinal.contract.errors import InputError, ModelError, did_you_mean, listing
 from vicinal.models.manifest import Manifest, parse_handle
 from vicinal.models.match import match_columns
-from vicinal.models.store import MAX_LANDMARKS, Model, check_kind, from_reference
+from vicinal.models.store import MAX_LANDMARKS, NETWORK, Model, check_kind, from_handle, from_reference
 
 from .keys import check_free, map_keys
 from .read import check_adata, check_writable, dense_values, has_slot, read_layout, slot_of
@@ -47,7 +47,9 @@ def model_from_adata(adata: ad.AnnData, key: str | None = None, *, max_landmarks
         )
         raise ModelError(msg)
     features = _feature_names(adata, handle.representation)
-    reference = _read_representation(adata, handle.representation, None)
+    if handle.kind == NETWORK:
+        return from_handle(handle, adata.uns[key][HANDLE].get("arrays", {}), features)
+    reference = read_representation_like(adata, handle.representation, None)
     layout = _read_places(adata, key, handle.basis)
     return from_reference(handle, reference, layout, features=features, max_landmarks=max_landmarks)
 
@@ -88,12 +90,19 @@ def read_rows(adata_new: ad.AnnData, model: Model) -> NDArray[np.float32]:
     """
     check_adata(adata_new)
     assert model.manifest.representation is not None
-    return _read_representation(adata_new, model.manifest.representation, model.manifest.features)
+    return read_representation_like(adata_new, model.manifest.representation, model.manifest.features)
 
 
-def _read_representation(
+def read_representation_like(
     adata: ad.AnnData, representation: Mapping[str, Any], features: Sequence[str] | None
 ) -> NDArray[np.float32]:
+    """Return cells in the representation that a record describes, its columns matched by name where they have some.
+
+    Raises
+    ------
+    InputError
+        If it is missing, has another number of columns or other names, or holds NaN or infinity.
+    """
     name, n_features = representation["name"], representation["n_features"]
     if not has_slot(adata, name):
         msg = (

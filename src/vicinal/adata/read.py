@@ -30,6 +30,8 @@ def read(adata: ad.AnnData, options: EmbedOptions) -> Source:
     InputError
         If a slot is missing, has the wrong size, or holds values that cannot be used.
     """
+    from .training import read_training_arrays  # which reads with what is here
+
     check_adata(adata)
     check_writable(adata)
     check_free(adata, map_keys(options.method, options.key_added), options.key_added)
@@ -43,7 +45,9 @@ def read(adata: ad.AnnData, options: EmbedOptions) -> Source:
         names=adata.obs_names.to_numpy(),
         representation=representation,
         stored=stored,
-        arrays=read_init_arrays(adata, options.init) | read_sample_groups(adata, options.params),
+        arrays=read_init_arrays(adata, options.init)
+        | read_sample_groups(adata, options.params)
+        | read_training_arrays(adata, options, representation),
         labels=labels,
         fixed=fixed,
         obsm_keys=tuple(adata.obsm),
@@ -291,12 +295,17 @@ def _read_paga(adata: ad.AnnData) -> dict[str, np.ndarray]:
     return {"paga_positions": np.asarray(paga["pos"], dtype=np.float32), "paga_groups": codes}
 
 
+def param_of(params: Mapping[str, Any], wanted: str) -> Any:
+    """Return what was given for a backend's parameter, by its name or as ``stage__name``; None for nothing."""
+    given = [value for name, value in params.items() if name.rpartition("__")[2] == wanted and value is not None]
+    return given[0] if given else None
+
+
 def read_sample_groups(adata: ad.AnnData, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Return the groups to sample from as codes, where a parameter names a column that holds them."""
-    named = [value for name, value in params.items() if name.rpartition("__")[2] == "sample_by" and value is not None]
-    if not named:
+    column, columns = param_of(params, "sample_by"), list(adata.obs.columns)
+    if column is None:
         return {}
-    column, columns = named[0], list(adata.obs.columns)
     if column not in columns:
         hint = did_you_mean(str(column), columns)
         raise InputError(f"sample_by={column!r} is not in adata.obs; it has {listing(columns)}.{hint}")

@@ -11,7 +11,7 @@ import anndata as ad
 import numpy as np
 
 from vicinal.contract.source import EmbedResult
-from vicinal.models.manifest import make_handle
+from vicinal.models.store import handle_of
 
 from .keys import MapKeys
 
@@ -28,7 +28,7 @@ def write(adata: ad.AnnData, result: EmbedResult, keys: MapKeys, *, copy: bool) 
         "versions": dict(result.reusable["versions"]),
         "timings": storable(result.timings),
         "score": storable(result.score),
-        "model": make_handle(result.reusable, keys.obsm),
+        "model": handle_of(result.reusable, keys.obsm),
     }
     if result.snapshots is not None:
         epochs = sorted(result.snapshots)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from vicinal.kernels.parallel import available_threads, over_rows
 from vicinal.plugin.manager import get_manager
 
 from .manifest import PLACEMENT_RULE
+from .network import apply_network
 from .store import Model
 
 KNN = "exact"
@@ -23,10 +25,11 @@ NEAR_ZERO = 1e-3
 """Nearest distance, as a share of the farthest looked up, below which a row may be a reference cell itself."""
 
 
-def place(model: Model, rows: NDArray[np.float32], *, n_jobs: int | None = None) -> Layout:
+def place(model: Model, rows: NDArray[np.float32], *, module: Any = None, n_jobs: int | None = None) -> Layout:
     """Return the places of rows in a model's map.
 
-    Each row goes to the mean place of the nearest reference cells, weighted by the kernel of the fuzzy graph
+    A network maps each row. Else each goes to the mean place of the nearest reference cells, weighted by the kernel of
+    the fuzzy graph
     (McInnes, Healy and Melville 2018, arXiv:1802.03426, section 3.1). A row that is a reference cell goes to that
     cell's own place.
 
@@ -34,6 +37,8 @@ def place(model: Model, rows: NDArray[np.float32], *, n_jobs: int | None = None)
     ----------
     rows
         float32 ``(n, n_features)``, finite, in the model's representation.
+    module
+        The user's own network, for a model that was trained with it.
 
     Returns
     -------
@@ -47,6 +52,10 @@ def place(model: Model, rows: NDArray[np.float32], *, n_jobs: int | None = None)
         If rows are so far from the reference that float32 holds no distance, or have no defined one.
     """
     n_jobs = n_jobs or available_threads()
+    if model.fitted is not None:
+        return _by_network(model, rows, module, n_jobs)
+    if module is not None:
+        raise InputError("encoder is given, but the model is not a network: it places cells by their neighbours")
     neighbors = nearest_landmarks(model, rows, n_jobs)
     places = _weighted_means(neighbors, model.arrays["layout"], n_jobs)
     _put_own_places(places, rows, neighbors.distances, model.arrays)
@@ -54,6 +63,16 @@ def place(model: Model, rows: NDArray[np.float32], *, n_jobs: int | None = None)
     if len(lost):
         msg = f"{len(lost)} cells are at no finite distance from the reference; the first is row {lost[0]}"
         raise InputError(msg)
+    return places
+
+
+def _by_network(model: Model, rows: NDArray[np.float32], module: Any, n_jobs: int) -> Layout:
+    assert model.fitted is not None
+    places = apply_network(model.manifest, model.fitted.encoder, rows, module=module, n_jobs=n_jobs)
+    lost = np.flatnonzero(~np.isfinite(places).all(axis=1))
+    if len(lost):
+        msg = f"the network makes NaN or infinity of {len(lost)} cells; the first is row {lost[0]}"
+        raise InputError(f"{msg}. Are they in the units the map was made from?")
     return places
 
 

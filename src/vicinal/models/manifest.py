@@ -61,7 +61,7 @@ class Manifest:
     Attributes
     ----------
     kind
-        How rows become places: ``landmarks``.
+        How rows become places: ``landmarks`` or ``network``.
     method, backends, versions, params
         How the map was made.
     basis
@@ -200,8 +200,8 @@ def _check_count(value: int, shown: str) -> None:
         raise ModelError(f"model.json: {shown} is {value}; expected at least 1")
 
 
-def make_handle(reusable: Mapping[str, Any], basis: str) -> dict[str, str]:
-    """Return what ``uns[key]["model"]`` holds for a map whose model is the AnnData itself.
+def make_handle(reusable: Mapping[str, Any], basis: str) -> Manifest:
+    """Return the manifest of a map whose model is the AnnData itself.
 
     Parameters
     ----------
@@ -212,7 +212,7 @@ def make_handle(reusable: Mapping[str, Any], basis: str) -> dict[str, str]:
         ``obsm`` key the map is written to.
     """
     representation = reusable["representation"]
-    manifest = Manifest(
+    return Manifest(
         kind=reusable["kind"],
         method=reusable["method"],
         backends=reusable["backends"],
@@ -222,7 +222,6 @@ def make_handle(reusable: Mapping[str, Any], basis: str) -> dict[str, str]:
         placement={"rule": PLACEMENT_RULE, "n_neighbors": reusable["n_neighbors"]},
         basis=basis,
     )
-    return {"manifest": manifest.to_json()}
 
 
 def parse_handle(handle: Mapping[str, Any]) -> Manifest:

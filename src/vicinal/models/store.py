@@ -13,6 +13,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,11 +22,14 @@ from numpy.typing import NDArray
 
 from vicinal.contract.data import Layout
 from vicinal.contract.errors import InputError, ModelError, listing
+from vicinal.contract.network import FittedModel
 from vicinal.contract.seeds import child_seed, generator
 
-from .manifest import ArrayEntry, Manifest, parse_manifest
+from .manifest import ArrayEntry, Manifest, make_handle, parse_manifest
+from .network import RECORD, check_network, flatten, unflatten
 
 LANDMARKS = "landmarks"
+NETWORK = "network"
 CHECKPOINT = "checkpoint"
 """A run under way, kept in the same format; not a model that new cells can be given to."""
 
@@ -53,7 +57,7 @@ class Model:
         All that is known of it.
     arrays
         ``reference`` float32 ``(n_landmarks, n_features)``, the landmarks' rows in the representation, and
-        ``layout`` float32 ``(n_landmarks, n_components)``, their places.
+        ``layout`` float32 ``(n_landmarks, n_components)``, their places; of a network, its weights.
 
     Raises
     ------
@@ -77,18 +81,29 @@ class Model:
     @property
     def n_components(self) -> int:
         """Dimensions of the map."""
+        if self.fitted is not None:
+            return math.prod(self.fitted.encoder.output_dims)
         return int(self.arrays["layout"].shape[1])
+
+    @cached_property
+    def fitted(self) -> FittedModel | None:
+        """The networks; None for a model that has none."""
+        return unflatten(self.manifest, self.arrays) if self.manifest.kind == NETWORK else None
 
     @property
     def n_landmarks(self) -> int:
-        """Reference cells it holds."""
-        return len(self.arrays["reference"])
+        """Reference cells it holds; a network needs none."""
+        return len(self.arrays["reference"]) if self.manifest.kind == LANDMARKS else 0
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to one file; see `vicinal.models.save`."""
         save(self, path)
 
     def __repr__(self) -> str:
+        if self.fitted is not None:
+            encoder, seen = self.fitted.encoder, self.manifest.representation or {}
+            named = encoder.builder or "the user's own network"
+            return f"Model({self.method}: {named}, {seen['name']!r} {encoder.input_dims} to {encoder.output_dims})"
         if self.manifest.kind != LANDMARKS:
             return f"Model({self.method}: {self.manifest.kind} with {listing(self.arrays)})"
         cells = f"{self.n_landmarks:,}"
@@ -130,6 +145,23 @@ def from_reference(
         arrays=describe(arrays),
     )
     return Model(manifest, arrays)
+
+
+def handle_of(reusable: Mapping[str, Any], basis: str) -> dict[str, Any]:
+    """Return what ``uns[key]["model"]`` holds: the manifest's text, and of a network the arrays."""
+    fitted = reusable.get("fitted")
+    if fitted is None:
+        return {"manifest": make_handle(reusable, basis).to_json()}
+    records, arrays = flatten(fitted)
+    manifest = make_handle(reusable, basis)
+    manifest = dataclasses.replace(manifest, arrays=describe(arrays), extra={**manifest.extra, RECORD: records})
+    return {"manifest": manifest.to_json(), "arrays": arrays}
+
+
+def from_handle(manifest: Manifest, arrays: Mapping[str, Any], features: tuple[str, ...] | None) -> Model:
+    """Return the model of a handle that holds all of it."""
+    kept = {str(name): np.array(array) for name, array in arrays.items()}
+    return Model(dataclasses.replace(manifest, features=features), kept)
 
 
 def check_kind(manifest: Manifest) -> None:
@@ -180,6 +212,7 @@ def _check_nothing(manifest: Manifest, arrays: Mapping[str, np.ndarray]) -> None
 
 _KINDS: dict[str, Callable[[Manifest, Mapping[str, np.ndarray]], None]] = {
     LANDMARKS: _check_landmarks,
+    NETWORK: check_network,
     CHECKPOINT: _check_nothing,
 }
 

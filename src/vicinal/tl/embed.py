@@ -16,6 +16,7 @@ from vicinal.contract.options import EUCLIDEAN, EmbedOptions
 from vicinal.pipeline.memory import require_memory
 from vicinal.pipeline.plan import make_plan
 
+from ._continue import with_loaded_model
 from ._keeper import Keeper
 
 NOTHING_KEPT = "nothing was kept; checkpoint=PATH keeps what is done"
@@ -187,6 +188,7 @@ def embed(
 
 def make_map(adata: AnnData, options: EmbedOptions, *, copy: bool = False) -> tuple[AnnData | None, Keeper]:
     """Make a map as `embed` does; its checkpoint, if any, is left to the caller to remove."""
+    options = with_loaded_model(options)
     source = read(adata, options)
     plan = make_plan(source, options)
     require_memory(plan, options, lambda other: make_plan(read(adata, other), other))

@@ -10,6 +10,7 @@ from vicinal.adata.read import read
 from vicinal.contract.options import EmbedOptions
 from vicinal.pipeline.plan import Plan, make_plan
 
+from ._continue import with_loaded_model
 from ._options import with_embed_arguments
 
 
@@ -37,5 +38,5 @@ def plan(adata: AnnData, method: str = "umap", **options: Any) -> Plan:
     InputError
         If an argument or a value in ``adata`` cannot be used.
     """
-    collected = EmbedOptions.collect(method, options)
+    collected = with_loaded_model(EmbedOptions.collect(method, options))
     return make_plan(read(adata, collected), collected)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vicinal.adata.model import check_target, model_from_adata, read_rows, write_projection
 from vicinal.contract.errors import InputError
@@ -22,15 +22,16 @@ def project(
     *,
     key: str | None = None,
     key_added: str | None = None,
+    encoder: Any = None,
     n_jobs: int | None = None,
     copy: bool = False,
 ) -> AnnData | None:
     """Place new cells in an existing map, which stays as it is.
 
-    Each cell goes to the mean place of the reference cells nearest to it in the representation the map was made
-    from, weighted by the kernel of the fuzzy graph. A cell's place depends on that cell and the model alone: it has the
-    same bits one by one, in any order, in any batch, on any number of threads. A reference cell lands on its own
-    place.
+    The network of a parametric map maps each cell. In other maps each cell goes to the mean place of the reference
+    cells nearest to it in the representation the map was made from, weighted by the kernel of the fuzzy graph; a
+    reference cell lands on its own place. A cell's place depends on that cell and the model alone: it has the same
+    bits one by one, in any order, in any batch, on any number of threads.
 
     Parameters
     ----------
@@ -43,6 +44,9 @@ def project(
         Key in ``uns`` of the map, where ``model`` is an AnnData with several.
     key_added
         Where to write, in ``obsm`` and ``uns``; by default as `vicinal.tl.embed` does for the model's method.
+    encoder
+        The network, a ``torch.nn.Module``, of a map that was made with the user's own; it gets the model's weights.
+        Its places are the same up to rounding whatever comes with a cell, to the bit for networks given by name.
     n_jobs
         Threads; None for all processors.
     copy
@@ -67,7 +71,7 @@ def project(
     if own and key_added is None and not copy:
         raise InputError("adata_new is the model's own AnnData, whose map would be overwritten; give key_added=")
     check_target(adata_new, model, key_added)
-    places = place(model, read_rows(adata_new, model), n_jobs=n_jobs)
+    places = place(model, read_rows(adata_new, model), module=encoder, n_jobs=n_jobs)
     return write_projection(adata_new, places, model, key_added=key_added, copy=copy)
 
 

@@ -19,6 +19,7 @@ from vicinal.pipeline.memory import require_memory
 from vicinal.pipeline.plan import Plan, make_plan
 from vicinal.pipeline.run import Run, check_step
 
+from ._continue import with_loaded_model
 from ._keeper import Keeper
 from ._options import with_embed_arguments
 
@@ -137,7 +138,7 @@ def start(adata: AnnData, method: str = "umap", **options: Any) -> EmbedRun:
     ModelError
         If ``checkpoint`` is damaged, or belongs to other data or arguments.
     """
-    collected = EmbedOptions.collect(method, options)
+    collected = with_loaded_model(EmbedOptions.collect(method, options))
     source = read(adata, collected)
     plan = make_plan(source, collected)
     require_memory(plan, collected, lambda other: make_plan(read(adata, other), other))

@@ -9,18 +9,21 @@ import torch
 
 from vicinal.api import InputError
 
-NUMBER = "number"
+NUMBER, SCALAR = "number", "scalar"
+"""Ends of the names of arrays of one that stand for a number, and for a tensor of no dimension: files of AnnData give
+arrays of no dimension back in another type."""
 
 
 def stored_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, np.ndarray]:
-    """Return the state of each parameter: tensors, and numbers as arrays of no dimension."""
+    """Return the state of each parameter, tensors and numbers."""
     arrays = {}
     for i, values in optimizer.state_dict()["state"].items():
         for name, value in values.items():
             if isinstance(value, torch.Tensor):
-                arrays[f"{i}_{name}"] = value.detach().cpu().numpy().copy()
+                array = value.detach().cpu().numpy().copy()
+                arrays[f"{i}_{name}" if array.ndim else f"{i}_{name}_{SCALAR}"] = np.atleast_1d(array)
             elif isinstance(value, int | float):
-                arrays[f"{i}_{name}_{NUMBER}"] = np.array(value)
+                arrays[f"{i}_{name}_{NUMBER}"] = np.array([value])
     return arrays
 
 
@@ -33,11 +36,14 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, arrays: Mapping[str, np.
         If it is of other parameters.
     """
     state: dict[int, dict[str, object]] = {}
-    for name, array in arrays.items():
-        place, _, rest = name.partition("_")
-        is_number = rest.endswith(f"_{NUMBER}")
-        value = array.item() if is_number else torch.tensor(array)
-        state.setdefault(int(place), {})[rest.removesuffix(f"_{NUMBER}") if is_number else rest] = value
+    for stored, array in arrays.items():
+        place, _, name = stored.partition("_")
+        value: object = torch.tensor(array)
+        if name.endswith(f"_{NUMBER}"):
+            name, value = name.removesuffix(f"_{NUMBER}"), array[0].item()
+        elif name.endswith(f"_{SCALAR}"):
+            name, value = name.removesuffix(f"_{SCALAR}"), torch.tensor(array[0])
+        state.setdefault(int(place), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
     known = {i for group in groups for i in group["params"]}
     if not set(state) <= known:

@@ -1,0 +1,143 @@
+"""Models that are networks: in and out of arrays, and applied to rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.contract.errors import InputError, ModelError, PluginError, listing
+from vicinal.contract.network import FittedModel, FittedNetwork, NetworkRequest
+from vicinal.contract.spec import BackendSpec
+from vicinal.kernels.network import apply_layers
+from vicinal.kernels.parallel import available_threads
+from vicinal.plugin.manager import get_manager
+
+from .manifest import Manifest
+
+RECORD = "networks"
+"""Field of the manifest that describes the networks."""
+TRAINING = "training_"
+ROLES = ("encoder", "decoder")
+
+
+def flatten(fitted: FittedModel) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return a model's networks as plain data, and all its arrays under names that files can have."""
+    networks = fitted.networks
+    arrays = {f"{role}_{i}": a for role, network in networks.items() for i, a in enumerate(network.arrays.values())}
+    arrays |= {f"{TRAINING}{name}": array for name, array in fitted.training.items()}
+    return {role: network.record() for role, network in networks.items()}, arrays
+
+
+def unflatten(manifest: Manifest, arrays: Mapping[str, np.ndarray]) -> FittedModel:
+    """Return the networks that a manifest describes.
+
+    Raises
+    ------
+    ModelError
+        If a description is not one, or names arrays that are not there.
+    """
+    try:
+        records = manifest.extra[RECORD]
+        networks = {role: _network(role, records[role], arrays) for role in ROLES if role in records}
+        training = {n.removeprefix(TRAINING): array for n, array in arrays.items() if n.startswith(TRAINING)}
+        return FittedModel(**networks, training=training)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ModelError(f"its networks cannot be read ({type(error).__name__}: {error})") from error
+
+
+def _network(role: str, record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> FittedNetwork:
+    return FittedNetwork(
+        builder=None if record["builder"] is None else str(record["builder"]),
+        params=dict(record["params"]),
+        input_dims=tuple(map(int, record["input_dims"])),
+        output_dims=tuple(map(int, record["output_dims"])),
+        layers=tuple(record["layers"]),
+        arrays={str(name): arrays[f"{role}_{i}"] for i, name in enumerate(record["arrays"])},
+    )
+
+
+def check_network(manifest: Manifest, arrays: Mapping[str, np.ndarray]) -> None:
+    """Raise `ModelError` unless the networks fit together, and are finite."""
+    fitted = unflatten(manifest, arrays)
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ModelError(f"array {name!r} holds values that are NaN or infinite")
+    if manifest.representation is None:
+        raise ModelError("the manifest states no representation")
+    wanted, takes = manifest.representation["n_features"], int(np.prod(fitted.encoder.input_dims))
+    if takes != wanted:
+        raise ModelError(f"its network takes {takes} columns; the manifest states {wanted}")
+    for network in fitted.networks.values():
+        if network.layers:
+            _try_out(network)
+
+
+def _try_out(network: FittedNetwork) -> None:
+    """Let a network map no row at all, which shows whether its layers fit together."""
+    rows = np.zeros((0, int(np.prod(network.input_dims))), dtype=np.float32)
+    try:
+        made = apply_layers(network.layers, network.arrays, rows)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
+        raise ModelError(f"the layers of its network do not fit together ({error})") from error
+    if made.shape[1] != int(np.prod(network.output_dims)):
+        raise ModelError(f"its network makes {made.shape[1]} numbers of a row; stated are {network.output_dims}")
+
+
+def apply_network(
+    manifest: Manifest,
+    network: FittedNetwork,
+    rows: NDArray[np.float32],
+    *,
+    module: Any = None,
+    role: str = "encoder",
+    n_jobs: int | None = None,
+) -> NDArray[np.float32]:
+    """Return what a network makes of rows, ``(n, n_outputs)``.
+
+    One that is made of known layers is applied here, and a row's result has the same bits whatever comes with it.
+    Others are built again by the backend that is named, or given, and applied by the optimizer that trained them.
+
+    Parameters
+    ----------
+    module
+        The network of a model that was trained with the user's own.
+
+    Raises
+    ------
+    ModelError
+        If a plugin is missing that is needed, or a user's network is not given again.
+    """
+    n_jobs = n_jobs or available_threads()
+    if module is None and network.layers:
+        return apply_layers(network.layers, network.arrays, rows, n_jobs)
+    optimizer = _backend("optimizer", manifest.backends.get("optimizer", ""))
+    if module is None:
+        module = _built_again(network, role)
+    try:
+        return optimizer.apply(module, network, rows, n_jobs)
+    except InputError as error:
+        raise ModelError(f"new cells cannot be mapped by this model: {error}") from error
+
+
+def _built_again(network: FittedNetwork, role: str) -> Any:
+    if network.builder is None:
+        msg = f"the model was trained with a network of the user's own; give it again: {role}=module"
+        raise ModelError(msg)
+    request = NetworkRequest(input_dims=network.input_dims, output_dims=network.output_dims)
+    return _backend("network", network.builder, network.params).build(request)
+
+
+def _backend(stage: str, name: str, params: Mapping[str, Any] | None = None) -> Any:
+    """Return a backend that a model names, among those that are installed."""
+    manager = get_manager()
+    try:
+        entry = manager.resolve(stage, name)
+        assert isinstance(entry.spec, BackendSpec)
+        return manager.load(entry)(entry.spec.params(**(params or {})))
+    except (InputError, PluginError, TypeError) as error:
+        there = listing(manager.names(stage))
+        msg = f"the model needs the {stage} {name!r}, which cannot be had here ({error}); there are {there}"
+        raise ModelError(msg) from error

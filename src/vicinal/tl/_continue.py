@@ -1,0 +1,27 @@
+"""A model to go on from, given as it is, by its path, or in an AnnData."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from vicinal.contract.options import EmbedOptions
+
+from .project import find_model
+
+NAME = "continue_from"
+
+
+def with_loaded_model(options: EmbedOptions) -> EmbedOptions:
+    """Return the options with the model itself where they name one.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be read.
+    """
+    loaded = {
+        name: find_model(value)
+        for name, value in options.params.items()
+        if name.rpartition("__")[2] == NAME and value is not None
+    }
+    return dataclasses.replace(options, params={**options.params, **loaded}) if loaded else options
