@@ -226,7 +226,7 @@ def _plan_sub_maps(plan: Plan, source: Source) -> tuple[Plan, ...]:
         return ()
     values = source.representation.values
     samples = [
-        (sub, dataclasses.replace(source.representation, values=values[: sub.n_obs], shared=False))
+        (sub, dataclasses.replace(source.representation, values=values[: sub.n_obs], shared=False, spooled=False))
         for sub in asked(len(values), source.arrays)
     ]
     return tuple(

@@ -182,7 +182,7 @@ def make_map(adata: AnnData, options: EmbedOptions, *, copy: bool = False) -> tu
     """Make a map as `embed` does; its checkpoint, if any, is left to the caller to remove."""
     source = read(adata, options)
     plan = make_plan(source, options)
-    require_memory(plan, options, lambda other: make_plan(read(adata, other), other))
+    require_memory(plan, options, lambda other: make_plan(read(adata, other, source.representation), other))
     keeper = Keeper(plan)
     with keeper.watching(otherwise=NOTHING_KEPT):
         run = keeper.start(source)
