@@ -119,7 +119,9 @@ class _Blocks:
                 yield narrow
 
     def rows(self, span: slice, n_wanted: int) -> Iterator[tuple[slice, Any]]:
-        width = span.stop - span.start
+        ends = np.cumsum(self._widths)
+        touched = (ends > span.start) & (ends - self._widths < span.stop)
+        width = self._widths[touched].sum()  # blocks are decoded or computed whole
         for rows in cuts(self._heights, self._heights, PIECE_BYTES / (width * self._item)):
             values = self._stored[rows, span]
             yield rows, values.compute() if _is_lazy(values) else values
