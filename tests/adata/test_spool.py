@@ -150,6 +150,14 @@ def test_rows_that_are_ready_are_shared():
     assert found.shared and not found.spooled and np.shares_memory(found.values, adata.X)
 
 
+@pytest.mark.usefixtures("spooled")
+def test_a_mapped_array_of_the_user_is_shared(tmp_path):
+    own = np.memmap(tmp_path / "own", dtype=np.float32, mode="w+", shape=(N, D))
+    adata = ad.AnnData(np.zeros((N, 1), np.float32), obsm={"own": own})
+    found = read.read_representation(adata, EmbedOptions(use_rep="own"), None)[0]
+    assert found.shared and not found.spooled and np.shares_memory(found.values, own)
+
+
 def test_neither_file_nor_rows_are_held_in_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(spool, "SPOOL_BYTES", 1000)
     monkeypatch.setattr(pieces, "PIECE_BYTES", 2**18)

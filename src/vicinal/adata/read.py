@@ -15,7 +15,7 @@ from vicinal.contract.errors import InputError, did_you_mean, listing
 from vicinal.contract.options import EmbedOptions
 from vicinal.contract.source import Representation, Source, StoredNeighbors
 from vicinal.pipeline.rows import is_sorted
-from vicinal.pipeline.spool import is_spooled
+from vicinal.pipeline.spool import is_in_file, is_spooled
 from vicinal.plugin.manager import get_manager
 
 from .dense import check_shape, dense_values
@@ -184,7 +184,7 @@ def _read_slot(adata: ad.AnnData, name: str, n_pcs: int | None) -> Representatio
     copies = 2 if is_spooled(shape) and not is_sorted(adata.obs_names.to_numpy()) else 1
     values = dense_values(stored, name, adata.obs_names, columns, copies=copies)
     shared = isinstance(stored, np.ndarray) and np.may_share_memory(values, stored)
-    spooled = is_spooled(shape) and not shared
+    spooled = is_in_file(values) and not shared
     return Representation(name=name, values=values, n_pcs=n_pcs, shared=shared, spooled=spooled)
 
 

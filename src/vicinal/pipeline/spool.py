@@ -55,6 +55,11 @@ def is_spooled(shape: tuple[int, int]) -> bool:
     return n_bytes_of(shape) > SPOOL_BYTES
 
 
+def is_in_file(rows: NDArray[np.float32]) -> bool:
+    """Tell whether rows are mapped from a file."""
+    return isinstance(rows.base, np.memmap)
+
+
 def n_bytes_of(shape: tuple[int, ...]) -> int:
     """Return the bytes of an array of float32."""
     return 4 * math.prod(shape)
