@@ -9,7 +9,6 @@ from typing import Any
 import anndata as ad
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from vicinal.contract.data import Layout
 from vicinal.contract.errors import InputError, ModelError, did_you_mean, listing
@@ -17,8 +16,9 @@ from vicinal.models.manifest import Manifest, parse_handle
 from vicinal.models.match import match_columns
 from vicinal.models.store import MAX_LANDMARKS, NETWORK, Model, check_kind, from_handle, from_reference
 
+from .dense import check_shape, dense_values
 from .keys import check_free, map_keys
-from .read import check_adata, check_writable, dense_values, has_slot, read_layout, slot_of
+from .read import check_adata, check_writable, has_slot, read_layout, slot_of
 from .write import put_map
 
 HANDLE = "model"
@@ -110,21 +110,17 @@ def read_representation_like(
             " these cells as it was for the reference (the same PCA or network), and store it under that name"
         )
         raise InputError(msg)
-    stored = slot_of(adata, name)
+    stored, columns = slot_of(adata, name), None
+    check_shape(stored, name)
     if features is not None:
-        stored = _columns(stored, match_columns(features, list(adata.var_names)))
+        columns = match_columns(features, list(adata.var_names))
     elif representation["n_pcs"] is not None:
-        stored = _columns(stored, np.arange(min(representation["n_pcs"], stored.shape[1])))
-    if stored.shape[1] != n_features:
-        msg = f"{name!r} has {stored.shape[1]} columns here; the model was made from {n_features}"
+        columns = np.arange(min(representation["n_pcs"], stored.shape[1]))
+    n_columns = stored.shape[1] if columns is None else len(columns)
+    if n_columns != n_features:
+        msg = f"{name!r} has {n_columns} columns here; the model was made from {n_features}"
         raise InputError(msg)
-    return dense_values(stored, name, adata.obs_names)
-
-
-def _columns(stored: Any, columns: NDArray[np.intp]) -> Any:
-    if hasattr(stored, "to_memory"):  # backed and sparse
-        stored = stored.to_memory()
-    return stored[:, columns] if sparse.issparse(stored) else np.asarray(stored)[:, columns]
+    return dense_values(stored, name, adata.obs_names, columns)
 
 
 def _feature_names(adata: ad.AnnData, representation: Mapping[str, Any]) -> tuple[str, ...] | None:

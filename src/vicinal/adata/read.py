@@ -14,16 +14,23 @@ from vicinal.contract.data import MISSING, Graph, Neighbors
 from vicinal.contract.errors import InputError, did_you_mean, listing
 from vicinal.contract.options import EmbedOptions
 from vicinal.contract.source import Representation, Source, StoredNeighbors
+from vicinal.pipeline.rows import is_sorted
+from vicinal.pipeline.spool import is_in_file, is_spooled
 from vicinal.plugin.manager import get_manager
 
+from .dense import check_shape, dense_values
 from .keys import DEFAULT_NEIGHBORS, check_free, is_neighbors, map_keys
 
 MAX_RAW_COLUMNS = 50
-MAX_DENSE_BYTES = 8 * 2**30
 
 
-def read(adata: ad.AnnData, options: EmbedOptions) -> Source:
+def read(adata: ad.AnnData, options: EmbedOptions, known: Representation | None = None) -> Source:
     """Return all that a plan and its run may use of an AnnData.
+
+    Parameters
+    ----------
+    known
+        A representation that was read before, under other options, which need not be read again if it is the same.
 
     Raises
     ------
@@ -38,7 +45,7 @@ def read(adata: ad.AnnData, options: EmbedOptions) -> Source:
     stored = read_stored_neighbors(adata, options)
     fixed = read_fixed(adata, options.fixed)
     labels, labelled = read_supervision(adata, options.labels)
-    representation, note = read_representation(adata, options, stored)
+    representation, note = read_representation(adata, options, stored, known)
     pinned = f"{int(fixed.sum()):,} of {adata.n_obs:,} cells are fixed" if fixed is not None else ""
     return Source(
         n_obs=adata.n_obs,
@@ -156,7 +163,7 @@ def _read_distances(matrix: Any, key: str, n_obs: int) -> Neighbors:
 
 
 def read_representation(
-    adata: ad.AnnData, options: EmbedOptions, stored: StoredNeighbors | None
+    adata: ad.AnnData, options: EmbedOptions, stored: StoredNeighbors | None, known: Representation | None = None
 ) -> tuple[Representation | None, str]:
     """Return the representation and a note on why it; None where none is found and none is needed."""
     name, n_pcs, why = _choose_representation(adata, options, stored)
@@ -170,15 +177,28 @@ def read_representation(
             f" (used as it is up to {MAX_RAW_COLUMNS}). Run sc.pp.pca(adata), or name one with use_rep="
         )
         raise InputError(msg)
-    stored_values = slot_of(adata, name)
-    values = dense_values(stored_values, name, adata.obs_names)
-    if n_pcs is not None:
-        if not isinstance(n_pcs, int | np.integer) or isinstance(n_pcs, bool) or not 1 <= n_pcs <= values.shape[1]:
-            allowed = f"{name!r} has {values.shape[1]} columns; give how many to take from the front"
-            raise InputError(f"n_pcs={n_pcs!r} is not allowed: {allowed}")
-        values = np.ascontiguousarray(values[:, :n_pcs])
-    shared = isinstance(stored_values, np.ndarray) and np.may_share_memory(values, stored_values)
-    return Representation(name=name, values=values, n_pcs=n_pcs, shared=shared), why
+    is_known = known is not None and (known.name, known.n_pcs) == (name, n_pcs)
+    return known if is_known else _read_slot(adata, name, n_pcs), why
+
+
+def _read_slot(adata: ad.AnnData, name: str, n_pcs: int | None) -> Representation:
+    stored = slot_of(adata, name)
+    check_shape(stored, name)
+    columns = None if n_pcs is None else np.arange(_checked_n_pcs(n_pcs, stored.shape[1], name))
+    shape = (adata.n_obs, stored.shape[1] if columns is None else len(columns))
+    # Rows in a file are put in the order of their names in another.
+    copies = 2 if is_spooled(shape) and not is_sorted(adata.obs_names.to_numpy()) else 1
+    values = dense_values(stored, name, adata.obs_names, columns, copies=copies)
+    shared = isinstance(stored, np.ndarray) and np.may_share_memory(values, stored)
+    spooled = is_in_file(values) and not shared
+    return Representation(name=name, values=values, n_pcs=n_pcs, shared=shared, spooled=spooled)
+
+
+def _checked_n_pcs(n_pcs: Any, n_columns: int, name: str) -> int:
+    if not isinstance(n_pcs, int | np.integer) or isinstance(n_pcs, bool) or not 1 <= n_pcs <= n_columns:
+        allowed = f"{name!r} has {n_columns} columns; give how many to take from the front"
+        raise InputError(f"n_pcs={n_pcs!r} is not allowed: {allowed}")
+    return int(n_pcs)
 
 
 def _choose_representation(
@@ -228,44 +248,6 @@ def _check_slot(adata: ad.AnnData, name: str) -> None:
         return
     options = ["X", *adata.obsm, *adata.layers]
     raise InputError(f"use_rep={name!r} is not in the AnnData; it has {listing(options)}.{did_you_mean(name, options)}")
-
-
-def dense_values(stored: Any, name: str, obs_names: Any = None) -> np.ndarray:
-    """Return a representation as float32, C-contiguous and finite; sharing memory where it is so already.
-
-    Raises
-    ------
-    InputError
-        If it is not numeric, has no columns, is too large to be dense, or holds NaN or infinity.
-    """
-    shape = tuple(stored.shape)
-    if len(shape) != 2 or shape[1] == 0:
-        raise InputError(
-            f"representation {name!r} has shape {shape}; expected cells x features with at least one feature"
-        )
-    if shape[0] * shape[1] * 4 > MAX_DENSE_BYTES and not isinstance(stored, np.ndarray):
-        size = f"{shape[0] * shape[1] * 4 / 2**30:.0f} GiB as a dense array"
-        raise InputError(f"representation {name!r} with shape {shape} needs {size}; run sc.pp.pca(adata) and use that")
-    if hasattr(stored, "to_memory"):  # backed and sparse
-        stored = stored.to_memory()
-    values = stored.toarray() if sparse.issparse(stored) else np.asarray(stored)
-    if values.dtype.kind not in "fiub":
-        raise InputError(f"representation {name!r} has dtype {values.dtype}; expected real numbers")
-    with np.errstate(over="ignore"):
-        values = np.ascontiguousarray(values, dtype=np.float32)
-    _check_finite(values, name, obs_names)
-    return values
-
-
-def _check_finite(values: np.ndarray, name: str, obs_names: Any) -> None:
-    bad = ~np.isfinite(values)
-    if not bad.any():
-        return
-    rows = np.flatnonzero(bad.any(axis=1))
-    shown = ", ".join(str(row) if obs_names is None else f"{row} ({obs_names[row]})" for row in rows[:3])
-    found = f"{int(np.isnan(values).sum())} NaN and {int(np.isinf(values).sum())} infinite values (as float32)"
-    where = f"in {len(rows)} of {len(values)} cells; the first: {shown}"
-    raise InputError(f"representation {name!r} holds {found} {where}. Remove those cells or repair the values")
 
 
 def read_init_arrays(adata: ad.AnnData, init: Any) -> dict[str, np.ndarray]:

@@ -14,8 +14,9 @@ from vicinal.contract.errors import InputError, did_you_mean, listing
 from vicinal.contract.options import EmbedOptions
 from vicinal.contract.source import Representation
 
+from .dense import dense_values
 from .model import read_representation_like
-from .read import check_adata, dense_values, has_slot, param_of
+from .read import check_adata, has_slot, param_of
 
 
 def read_training_arrays(

@@ -26,12 +26,15 @@ class Representation:
         Columns taken from the front, None for all.
     shared
         Whether the values are the AnnData's own, not a copy in another form.
+    spooled
+        Whether they are in a temporary file, which the system need not keep in memory.
     """
 
     name: str
     values: NDArray[np.float32]
     n_pcs: int | None = None
     shared: bool = True
+    spooled: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

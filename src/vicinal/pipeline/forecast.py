@@ -12,11 +12,11 @@ from vicinal.plugin.report import BUILTIN_DISTRIBUTION
 
 from .calibration import read_calibration
 from .rows import is_sorted
+from .units import MIB, shown_bytes, shown_seconds
 
 if TYPE_CHECKING:
     from .plan import Choice, Plan
 
-MIB = 2**20
 CODE = 130 * MIB
 """Bytes of libraries and compiled code that the first map of a process loads."""
 CODE_KEY = "code"
@@ -47,7 +47,8 @@ class Forecast:
         Bytes held at most while each stage works, with all that is alive then; ``sort`` is putting the rows in the
         order of their names.
     read
-        Bytes of these that were taken when the plan was made: rows that the AnnData has in another form.
+        Bytes of these that were taken when the plan was made: rows that the AnnData has in another form. Those in a
+        temporary file are in neither: the system keeps of them what it has room for.
     seconds
         Of all stages, and of loading code as the first map of a process does; None without a calibration.
     stage_seconds
@@ -264,6 +265,7 @@ COSTS = {
     "init random": Cost(_a_few_layouts, _linear, 1.0),
     "init array": Cost(_a_few_layouts, _linear, 1.0),
     "init obsm": Cost(_a_few_layouts, _linear, 1.0),
+    "init map": Cost(_a_few_layouts, _linear, 1.0),
     "init paga": Cost(_a_few_layouts, _linear, 1.0),
     "init sample_place": Cost(
         _sample_place_memory, lambda size, _: size.n_obs * (size.n_sample * (size.n_features + 16) + 1000), 0.1
@@ -353,7 +355,7 @@ def timed_stages(plan: Plan) -> dict[str, Choice]:
 def _alive(plan: Plan, source: Source, size: Sizes) -> dict[str, int]:
     """Return the bytes that are alive while each stage works, beside its own."""
     sorts = _sorts(plan, source)
-    rows = _read(source) + (size.rows + 12 * size.n_obs if sorts else 0)
+    rows = _read(source) + (_sorted_rows(source, size) if sorts else 0)
     has_stored = sorts and source.stored is not None and source.stored.graph is not None
     stored = size.graph if has_stored else 0
     is_made = size.supervised or plan.stages["graph"].name not in ("precomputed", "edgeless")
@@ -372,7 +374,13 @@ def _alive(plan: Plan, source: Source, size: Sizes) -> dict[str, int]:
 
 def _read(source: Source) -> int:
     found = source.representation
-    return 0 if found is None or found.shared else found.values.nbytes
+    return 0 if found is None or found.shared or found.spooled else found.values.nbytes
+
+
+def _sorted_rows(source: Source, size: Sizes) -> int:
+    """Return the bytes of the rows in another order, and of the order."""
+    spooled = source.representation is not None and source.representation.spooled
+    return (0 if spooled else size.rows) + 12 * size.n_obs
 
 
 def _sorts(plan: Plan, source: Source) -> bool:
@@ -396,18 +404,3 @@ def _n_epochs(plan: Plan) -> int:
     from vicinal.backends.optimizer.numba_sgd import planned_epochs
 
     return planned_epochs(getattr(plan.stages["optimizer"].params, "n_epochs", None), plan.n_obs)
-
-
-def shown_bytes(n_bytes: float) -> str:
-    """Return bytes as people read them."""
-    mebibytes = n_bytes / MIB
-    if mebibytes < 1000:
-        return f"{mebibytes:.0f} MiB"
-    return f"{mebibytes / 1024:.1f} GiB" if mebibytes < 100 * 1024 else f"{mebibytes / 1024:,.0f} GiB"
-
-
-def shown_seconds(seconds: float) -> str:
-    """Return seconds as people read them."""
-    if seconds < 120:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

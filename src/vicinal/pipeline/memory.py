@@ -13,8 +13,8 @@ from typing import Any
 from vicinal.contract.errors import InputError
 from vicinal.contract.options import EmbedOptions
 
-from .forecast import shown_bytes
 from .plan import Plan
+from .units import shown_bytes
 
 MARGIN = 1.25
 """How far beyond the memory there is a forecast must be for a plan to be refused: as far as forecasts may be off."""

@@ -266,7 +266,9 @@ def _as_if_there(sub: SubMap, plan: Plan, source: Source) -> Source:
     """Return what a map will be made from before it is there: rows of the same kind, a graph of the same size."""
     rows, stored = source.representation, None
     if rows is not None:
-        rows = dataclasses.replace(rows, values=rows.values[: sub.n_obs], shared=sub.on_graph and rows.shared)
+        # On the graph the rows are those of the whole, which has them already.
+        spooled = sub.on_graph and rows.spooled
+        rows = dataclasses.replace(rows, values=rows.values[: sub.n_obs], shared=sub.on_graph, spooled=spooled)
     if sub.on_graph:
         n_edges = sizes(plan, source).n_edges
         graph = Graph(

@@ -11,10 +11,15 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from vicinal.contract.data import MISSING, Graph, Neighbors
-from vicinal.contract.source import Source
+from vicinal.contract.source import Representation, Source
+
+from .spool import new_rows
 
 OF_OTHERS = ("paga_positions", "validation_rows")
 """Extra inputs whose rows are not those of the cells."""
+
+SORTED_AT_ONCE = 10_000
+"""Rows in a file that are put in order at a time."""
 
 logger = logging.getLogger("vicinal")
 
@@ -46,8 +51,7 @@ class RowOrder:
         """Return a source with its rows sorted."""
         if self._order is None:
             return source
-        found = source.representation
-        representation = found and dataclasses.replace(found, values=self.sort_rows(found.values))
+        representation = source.representation and self.sort_representation(source.representation)
         stored = source.stored
         if stored is not None:
             graph = stored.graph and self.sort_graph(stored.graph)
@@ -58,6 +62,16 @@ class RowOrder:
         return dataclasses.replace(
             source, representation=representation, stored=stored, arrays=arrays, labels=labels, fixed=fixed
         )
+
+    def sort_representation(self, found: Representation) -> Representation:
+        """Return a representation with its rows sorted, in a file again where it is in one."""
+        if not found.spooled or self._order is None:
+            return dataclasses.replace(found, values=self.sort_rows(found.values))
+        values = new_rows(found.values.shape, found.name)
+        for start in range(0, len(values), SORTED_AT_ONCE):
+            part = slice(start, start + SORTED_AT_ONCE)
+            values[part] = found.values[self._order[part]]
+        return dataclasses.replace(found, values=values)
 
     def sort_rows(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return rows in the order they are worked on."""

@@ -191,7 +191,7 @@ def make_map(adata: AnnData, options: EmbedOptions, *, copy: bool = False) -> tu
     options = with_loaded_model(options)
     source = read(adata, options)
     plan = make_plan(source, options)
-    require_memory(plan, options, lambda other: make_plan(read(adata, other), other))
+    require_memory(plan, options, lambda other: make_plan(read(adata, other, source.representation), other))
     keeper = Keeper(plan)
     with keeper.watching(otherwise=NOTHING_KEPT):
         run = keeper.start(source)

@@ -80,7 +80,7 @@ def score(
     codes = read_labels(adata, labels)
     rows = RowOrder(adata.obs_names.to_numpy())  # as embed does, so that the same cells are in the sample
     request = score_request(
-        rows.sort_rows(representation.values),
+        rows.sort_representation(representation).values,
         comparable(rows.sort_rows(layout), made_with.get("output_metric")),
         metric=str(made_with.get("metric", "euclidean")),
         labels=None if codes is None else rows.sort_rows(codes),

@@ -141,7 +141,7 @@ def start(adata: AnnData, method: str = "umap", **options: Any) -> EmbedRun:
     collected = with_loaded_model(EmbedOptions.collect(method, options))
     source = read(adata, collected)
     plan = make_plan(source, collected)
-    require_memory(plan, collected, lambda other: make_plan(read(adata, other), other))
+    require_memory(plan, collected, lambda other: make_plan(read(adata, other, source.representation), other))
     keeper = Keeper(plan)
     with keeper.watching(otherwise="nothing was kept"):
         run = keeper.start(source)
