@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vicinal.models.manifest import make_handle, parse_handle
-from vicinal.models.store import Model, from_reference
+from vicinal.models.manifest import parse_handle
+from vicinal.models.store import Model, from_reference, handle_of
 
 
 def a_model(n=60, n_features=5, n_components=2, *, metric="euclidean", n_neighbors=8, seed=0, **options) -> Model:
@@ -21,7 +21,7 @@ def a_model(n=60, n_features=5, n_components=2, *, metric="euclidean", n_neighbo
     }
     reference = rng.normal(size=(n, n_features)).astype(np.float32)
     layout = rng.normal(size=(n, n_components)).astype(np.float32)
-    return from_reference(parse_handle(make_handle(reusable, "X_umap")), reference, layout, **options)
+    return from_reference(parse_handle(handle_of(reusable, "X_umap")), reference, layout, **options)
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from vicinal.api import InputError, ModelError
 from vicinal.models.inference import place
-from vicinal.models.manifest import make_handle, parse_handle
-from vicinal.models.store import from_reference
+from vicinal.models.manifest import parse_handle
+from vicinal.models.store import from_reference, handle_of
 
 METRICS = ("euclidean", "cosine", "manhattan", "correlation", "chebyshev")
 
@@ -27,7 +27,7 @@ def model_of(reference, layout, *, metric="euclidean", n_neighbors=5):
         "n_neighbors": n_neighbors,
     }
     return from_reference(
-        parse_handle(make_handle(reusable, "X_umap")), reference.astype(np.float32), layout.astype(np.float32)
+        parse_handle(handle_of(reusable, "X_umap")), reference.astype(np.float32), layout.astype(np.float32)
     )
 
 

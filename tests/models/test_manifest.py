@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from vicinal.api import ModelError
 from vicinal.models import manifest as m
+from vicinal.models.store import handle_of
 
 REUSABLE = {
     "kind": "landmarks",
@@ -26,14 +27,14 @@ REUSABLE = {
 
 def edited(change) -> str:
     """A manifest changed by hand, with a fingerprint that fits again."""
-    record = json.loads(m.make_handle(REUSABLE, "X_umap")["manifest"])
+    record = json.loads(handle_of(REUSABLE, "X_umap")["manifest"])
     change(record)
     record["fingerprint"] = m._fingerprint(record)
     return json.dumps(record)
 
 
 def test_handle_says_what_the_map_was_made_from():
-    manifest = m.parse_handle(m.make_handle(REUSABLE, "X_umap"))
+    manifest = m.parse_handle(handle_of(REUSABLE, "X_umap"))
     assert manifest.kind == "landmarks"
     assert manifest.basis == "X_umap"
     assert manifest.representation == {"name": "X_pca", "n_features": 50, "n_pcs": None, "metric": "euclidean"}
@@ -44,13 +45,13 @@ def test_handle_says_what_the_map_was_made_from():
 
 
 def test_handle_of_a_graph_alone_has_no_representation():
-    assert m.parse_handle(m.make_handle({**REUSABLE, "representation": None}, "X_umap")).representation is None
+    assert m.parse_handle(handle_of({**REUSABLE, "representation": None}, "X_umap")).representation is None
 
 
 @pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
 @pytest.mark.filterwarnings("ignore:Writing zarr v2")
 def test_handle_survives_the_file(tmp_path, suffix):
-    handle = m.make_handle({**REUSABLE, "params": {"organ": "Kopfsalat–ß"}}, "X_umap")
+    handle = handle_of({**REUSABLE, "params": {"organ": "Kopfsalat–ß"}}, "X_umap")
     adata = ad.AnnData(np.zeros((2, 2), np.float32), uns={"umap": {"model": handle}})
     path = tmp_path / f"a.{suffix}"
     if suffix == "h5ad":
@@ -64,7 +65,7 @@ def test_handle_survives_the_file(tmp_path, suffix):
 
 
 def test_text_is_strict_json():
-    text = m.make_handle(REUSABLE, "X_umap")["manifest"]
+    text = handle_of(REUSABLE, "X_umap")["manifest"]
     assert json.loads(text, parse_constant=pytest.fail)["schema"] == 1
 
 
@@ -109,7 +110,7 @@ def test_refuses(text, says):
 
 
 def test_edited_text_is_noticed():
-    text = m.make_handle(REUSABLE, "X_umap")["manifest"].replace('"n_neighbors": 15', '"n_neighbors": 16')
+    text = handle_of(REUSABLE, "X_umap")["manifest"].replace('"n_neighbors": 15', '"n_neighbors": 16')
     with pytest.raises(ModelError, match="altered"):
         m.parse_manifest(text)
 
@@ -127,6 +128,6 @@ nested = st.recursive(scalars, lambda s: st.lists(s) | st.dictionaries(st.text()
 
 @given(params=st.dictionaries(st.text(), nested, max_size=4))
 def test_any_parameter_comes_back_as_plain_data(params):
-    manifest = m.parse_handle(m.make_handle({**REUSABLE, "params": params}, "X_umap"))
+    manifest = m.parse_handle(handle_of({**REUSABLE, "params": params}, "X_umap"))
     assert manifest.params == m.plain(params)
     assert m.plain(manifest.params) == manifest.params

@@ -200,7 +200,7 @@ def _check_count(value: int, shown: str) -> None:
         raise ModelError(f"model.json: {shown} is {value}; expected at least 1")
 
 
-def make_handle(reusable: Mapping[str, Any], basis: str) -> Manifest:
+def manifest_of_map(reusable: Mapping[str, Any], basis: str) -> Manifest:
     """Return the manifest of a map whose model is the AnnData itself.
 
     Parameters

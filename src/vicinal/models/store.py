@@ -25,7 +25,7 @@ from vicinal.contract.errors import InputError, ModelError, listing
 from vicinal.contract.network import FittedModel
 from vicinal.contract.seeds import child_seed, generator
 
-from .manifest import ArrayEntry, Manifest, make_handle, parse_manifest
+from .manifest import ArrayEntry, Manifest, manifest_of_map, parse_manifest
 from .network import RECORD, check_network, flatten, unflatten
 
 LANDMARKS = "landmarks"
@@ -151,9 +151,9 @@ def handle_of(reusable: Mapping[str, Any], basis: str) -> dict[str, Any]:
     """Return what ``uns[key]["model"]`` holds: the manifest's text, and of a network the arrays."""
     fitted = reusable.get("fitted")
     if fitted is None:
-        return {"manifest": make_handle(reusable, basis).to_json()}
+        return {"manifest": manifest_of_map(reusable, basis).to_json()}
     records, arrays = flatten(fitted)
-    manifest = make_handle(reusable, basis)
+    manifest = manifest_of_map(reusable, basis)
     manifest = dataclasses.replace(manifest, arrays=describe(arrays), extra={**manifest.extra, RECORD: records})
     return {"manifest": manifest.to_json(), "arrays": arrays}
 
