@@ -10,12 +10,12 @@ torch = pytest.importorskip("torch")
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from scipy.spatial.distance import cdist  # noqa: E402
-from vicinal_torch import devices, knn  # noqa: E402
-from vicinal_torch.devices import choose_device  # noqa: E402
-from vicinal_torch.knn import SPEC, TorchIndex, TorchKnn, TorchKnnParams, few_equal, nearest_columns, sum_in_order  # noqa: E402
 
 from vicinal.api import InputError, KnnRequest  # noqa: E402
 from vicinal.testing import KnnConformance  # noqa: E402
+from vicinal_torch import devices, knn  # noqa: E402
+from vicinal_torch.devices import choose_device  # noqa: E402
+from vicinal_torch.knn import SPEC, TorchIndex, TorchKnn, TorchKnnParams, few_equal, nearest_columns, sum_in_order  # noqa: E402
 
 
 class TestConformance(KnnConformance):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -63,7 +63,7 @@ class Stack(nn.Module):
 
     def layers(self) -> list[dict[str, Any]]:
         """Return how it is applied without torch; arrays are named as in ``state_dict``."""
-        return [part.layer(f"parts.{i}.") for i, part in enumerate(self.parts)]
+        return [part.layer(f"parts.{i}.") for i, part in enumerate(self.parts)]  # type: ignore[operator]
 
 
 class Affine(nn.Module):
@@ -131,7 +131,7 @@ class Block(nn.Module):
         return {"op": "residual", "layers": inner}
 
 
-def _between(request: NetworkRequest, layers: list[nn.Module]) -> Stack:
+def _between(request: NetworkRequest, layers: Sequence[nn.Module]) -> Stack:
     """Return the layers between what brings rows to unit size and what brings results to theirs."""
     before, after = [], []
     if request.input_center is not None and request.input_scale is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,7 +83,7 @@ def statistics(values: NDArray[np.float32], chosen: NDArray[np.bool_] | None = N
     return Statistics(center.astype(np.float32), scale.astype(np.float32), deviation)
 
 
-def _parts(values, chosen):  # type: ignore[no-untyped-def]
+def _parts(values: NDArray[np.float32], chosen: NDArray[np.bool_] | None) -> Iterator[NDArray[np.float32]]:
     step = max(1, CHUNK // max(values.shape[1], 1))
     for start in range(0, len(values), step):
         part = values[start : start + step]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vicinal.api import API_VERSION, BackendSpec, Capabilities, Preset
 
+from .knn import SPEC as KNN
 from .params import MlpParams, ResidualParams, TorchParams
 
 INSTALL = "pip install vicinal-torch"
@@ -53,4 +54,4 @@ PRESET = Preset(
     n_neighbors=15,
     defaults={"min_dist": 0.1},
 )
-SPECS: tuple[BackendSpec | Preset, ...] = (OPTIMIZER, MLP, RESIDUAL, PRESET)
+SPECS: tuple[BackendSpec | Preset, ...] = (OPTIMIZER, KNN, MLP, RESIDUAL, PRESET)

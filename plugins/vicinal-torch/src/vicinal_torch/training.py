@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, IterableDataset
 
 from vicinal.api import child_seed
 
-from .sampling import EdgeSampler
+from .sampling import Draw, EdgeSampler
 from .task import Losses, Task
 from .validation import Validation
 
@@ -104,7 +105,7 @@ class Training(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser, which outlives one call of fit, and its schedule."""
-        schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, lambda _: self._share())
+        schedule = LambdaLR(self._optimizer, lambda _: self._share())
         return [self._optimizer], [schedule]
 
     def _share(self) -> float:
@@ -133,21 +134,21 @@ class Training(pl.LightningModule):
         first = int(batch) * UPDATES_A_STEP
         n_updates = min(UPDATES_A_STEP, self.n_updates - first)
         seed = child_seed(self._task.request.seed, "batches", str(self.epoch), str(first), str(self.global_rank))
-        optimizer, schedule = self.optimizers(use_pl_optimizer=False), self.lr_schedulers()
+        schedule = cast(LambdaLR, self.lr_schedulers())
         for within, draw in enumerate(self._sampler.draw(n_updates, seed), first):
             self._within = within
             schedule.step()
-            self._update(draw, optimizer)
+            self._update(draw)
 
-    def _update(self, draw: Any, optimizer: torch.optim.Optimizer) -> None:
+    def _update(self, draw: Draw) -> None:
         assert self._losses is not None
         losses = self._losses.of(draw)
         total = torch.stack(list(losses.values())).sum()
-        optimizer.zero_grad(set_to_none=True)
+        self._optimizer.zero_grad(set_to_none=True)
         self.manual_backward(total)
         nn.utils.clip_grad_value_(self.parameters(), CLIP)
         self._release_fixed()
-        optimizer.step()
+        self._optimizer.step()
         for name, value in losses.items():
             self._sums[name] = self._sums.get(name, 0) + value.detach()
 
