@@ -60,9 +60,7 @@ def read_gene_map(adata: ad.AnnData, name: str, n_components: int) -> GeneMap:
         if off <= TOLERANCE * max(np.abs(stored).max(), 1e-12):
             return GeneMap(loadings, mean.astype(np.float32))
     msg = f"genes cannot be had from {name!r}: made anew from .X, its components are not those that are stored"
-    raise InputError(
-        f"{msg}; .X must hold the values that sc.pp.pca saw (after log1p, before or after scaling as then)"
-    )
+    raise InputError(f"{msg}; .X must hold the values that sc.pp.pca saw, and the PCA be the one of the map")
 
 
 def _mean_of_genes(values: Any) -> NDArray[np.float64]:
