@@ -749,7 +749,7 @@ def _plain(params: Any) -> dict[str, Any]:
 
 def _shown(params: Any) -> str:
     """Return parameters as people read them; of many, those that are not as by default."""
-    values, rest = _plain(params), ()
+    values, rest = _plain(params), tuple[str, ...]()
     if len(values) > MOST_SHOWN:
         defaults = {f.name: f.default for f in dataclasses.fields(params)}
         values, rest = {n: value for n, value in values.items() if value != defaults[n]}, ("the rest as by default",)
