@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any, cast
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from vicinal.api import child_seed
 
+from .networks import evaluated
 from .sampling import Draw, EdgeSampler
 from .task import Losses, Task
 from .validation import Validation
@@ -78,6 +79,7 @@ class Training(pl.LightningModule):
         self._sampler: EdgeSampler | None = None
         self._losses: Losses | None = None
         self._validation: Validation | None = None
+        self._fixed: tuple[Tensor, Tensor] | None = None
         self._sums: dict[str, Tensor] = {}
         self._found: dict[str, float] = {}
 
@@ -92,7 +94,10 @@ class Training(pl.LightningModule):
         from .rows import Rows
 
         task, values = self._task, self._task.request.representation
-        rows = Rows(values, task.dims, device) if task.params.parametric and values is not None else None
+        rows = Rows(values, task.dims, device) if task.needs_rows and values is not None else None
+        if task.request.fixed is not None:
+            fixed = np.flatnonzero(task.request.fixed)
+            self._fixed = torch.from_numpy(fixed).to(device), torch.tensor(task.request.layout[fixed]).to(device)
         # Double precision, which sums of weights need, is not everywhere.
         self._sampler = task.sampler(device if device.type == "cuda" else torch.device("cpu"))
         self._losses = Losses(task, self.networks, rows, device)
@@ -147,18 +152,17 @@ class Training(pl.LightningModule):
         self._optimizer.zero_grad(set_to_none=True)
         self.manual_backward(total)
         nn.utils.clip_grad_value_(self.parameters(), CLIP)
-        self._release_fixed()
         self._optimizer.step()
+        self._put_back_fixed()
         for name, value in losses.items():
             self._sums[name] = self._sums.get(name, 0) + value.detach()
 
-    def _release_fixed(self) -> None:
-        """Leave cells that are fixed without a slope."""
-        fixed = self._task.request.fixed
-        if fixed is not None:
+    def _put_back_fixed(self) -> None:
+        """Put cells that are fixed where they were: optimisers may move what has no slope, as by weight decay."""
+        if self._fixed is not None:
             places = self.networks["encoder"].places
-            assert isinstance(places, nn.Parameter) and places.grad is not None
-            places.grad[torch.from_numpy(fixed.copy()).to(places.device)] = 0
+            assert isinstance(places, nn.Parameter)
+            places.data[self._fixed[0]] = self._fixed[1]
 
     def validation_step(self, batch: int, batch_idx: int) -> None:
         """Take the losses of cells that are never trained on; callbacks know their sum as ``val_loss``."""
@@ -169,7 +173,8 @@ class Training(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Report the means of the epoch, and pause."""
-        parts = {name: float(value) / self.n_updates for name, value in self._sums.items()}
+        # A trainer may have been told to take fewer.
+        parts = {name: float(value) / (self._within + 1) for name, value in self._sums.items()}
         losses = {"loss": sum(parts.values()), **parts}
         self.log_dict(losses)
         if self._at_end(losses | self._found):
@@ -193,18 +198,6 @@ class Training(pl.LightningModule):
                     sums[name] = sums.get(name, 0.0) + float(value) / n_updates
             found = {} if self._validation is None else self._validation.losses()
         return {"loss": sum(sums.values()), **sums, **found}
-
-
-@contextmanager
-def evaluated(modules: nn.Module) -> Iterator[None]:
-    """Use modules as they are applied, not trained, for a while."""
-    training = [module for module in modules.modules() if module.training]
-    modules.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def one_cycle(share: float) -> float:
