@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from .inference import apply_module, layers_of
 from .networks import Table, load_state
 from .optimizer_state import restore_optimizer, stored_optimizer
 from .rows import Rows
+from .side_by_side import PARTS, threads
 from .surroundings import interruptible, isolated
 from .task import BATCH_SIZE, Task
 from .trainer import make_trainer
@@ -89,9 +90,11 @@ class TorchOptimization:
         self.epoch, self.n_epochs = 0, self.schedule.n_epochs
         self.stopped_by: str | None = None
         self._pause: Callable[[], bool] = lambda: False
-        with isolated(task.request.n_jobs):
+        with self._isolated():
             self._trainer = make_trainer(self._params, task.request.callbacks)
             self.device = self._trainer.strategy.root_device
+            one_processor = self.device.type == "cpu" and self._trainer.world_size == 1
+            self._n_parts = PARTS if task.is_plain and one_processor else 1
             modules = self._first_modules()
             self._optimizer = make_optimizer(self._params, modules, self.device)
             self._training = Training(
@@ -100,6 +103,7 @@ class TorchOptimization:
                 self._optimizer,
                 n_updates=self.schedule.n_updates,
                 n_epochs=self.n_epochs,
+                n_parts=self._n_parts,
                 at_end_of_epoch=self._end_epoch,
             )
             if self._params.continue_from is not None:
@@ -144,7 +148,7 @@ class TorchOptimization:
             while n_epochs and not self._end_epoch(self._last):
                 n_epochs -= 1
         elif n_epochs:
-            with isolated(self._task.request.n_jobs), self._overridden(**overrides), self._whole_epochs():
+            with self._isolated(), self._overridden(**overrides), self._whole_epochs():
                 self._fit(n_epochs)
 
     def state(self) -> Mapping[str, np.ndarray]:
@@ -197,11 +201,22 @@ class TorchOptimization:
         cells = np.arange(len(request.layout)) if trained is None else np.flatnonzero(trained)
         rows = Rows(request.representation, self._task.dims, self.device)
         seed = child_seed(request.seed, "warm start")
-        regression = Regression(network, rows, request.layout, cells, n_updates=n_updates, seed=seed)
         if n_updates and any(p.requires_grad for p in network.parameters()):
-            with interruptible():
+            with interruptible(), threads(self._n_threads) as pool:
+                regression = Regression(
+                    network, rows, request.layout, cells, n_updates=n_updates, seed=seed, n_parts=self._n_parts
+                )
+                regression.pool = pool
                 make_trainer(self._params, (), max_epochs=1, logger=False).fit(regression)
         network.cpu()
+
+    def _isolated(self) -> AbstractContextManager[None]:
+        """Leave threads to torch only where what it adds up may depend on their number."""
+        return isolated(1 if self._task.is_plain else self._task.request.n_jobs)
+
+    @property
+    def _n_threads(self) -> int:
+        return self._task.request.n_jobs if self._n_parts > 1 else 1
 
     def _fit(self, n_epochs: int) -> None:
         trainer, last = self._trainer, self.epoch + n_epochs
@@ -215,7 +230,7 @@ class TorchOptimization:
             return was_asked
 
         self._pause = pause
-        with interruptible():
+        with interruptible(), threads(self._n_threads) as self._training.pool:
             trainer.fit(self._training)
         if self.epoch < last and not was_asked:
             self.stopped_by = _who_stopped(self._task.request.callbacks)
@@ -247,7 +262,7 @@ class TorchOptimization:
 
     def _begin_at(self, epoch: int) -> None:
         """Let a new trainer count from an epoch on."""
-        with isolated(self._task.request.n_jobs):
+        with self._isolated():
             self._trainer = make_trainer(self._params, self._task.request.callbacks)
         self._training.first_epoch = epoch
 

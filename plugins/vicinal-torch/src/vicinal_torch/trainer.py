@@ -20,7 +20,7 @@ def make_trainer(params: TorchParams, callbacks: tuple[Any, ...], **changes: Any
     Raises
     ------
     InputError
-        If Lightning cannot make one of these arguments, or it would use several devices.
+        If Lightning cannot make one of these arguments.
     """
     _check_logger(params.logger)
     arguments = {
@@ -39,13 +39,10 @@ def make_trainer(params: TorchParams, callbacks: tuple[Any, ...], **changes: Any
     for name, kind in (("enable_checkpointing", Checkpoint), ("enable_progress_bar", ProgressBar)):
         arguments[name] = arguments[name] or any(isinstance(callback, kind) for callback in callbacks)
     try:
-        trainer = pl.Trainer(callbacks=list(callbacks), **arguments)
+        return pl.Trainer(callbacks=list(callbacks), **arguments)
     except (TypeError, ValueError, RuntimeError) as error:  # Lightning's own errors derive from these
         names = "devices, precision, logger, trainer_params and callbacks"
         raise InputError(f"Lightning cannot make a trainer of {names} as given: {error}") from error
-    if trainer.world_size > 1:
-        raise InputError(f"devices={params.devices!r} are {trainer.world_size} here; a training uses one: devices=1")
-    return trainer
 
 
 def _check_logger(logger: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import lightning.pytorch as pl
@@ -17,6 +18,7 @@ from vicinal.api import child_seed
 
 from .networks import evaluated
 from .sampling import Draw, EdgeSampler
+from .side_by_side import set_slopes, sum_of
 from .task import Losses, Task
 from .validation import Validation
 
@@ -56,6 +58,8 @@ class Training(pl.LightningModule):
         Updates in an epoch.
     n_epochs
         Epochs in all, for the schedule of the learning rate.
+    n_parts
+        Parts of a batch whose slopes are taken each in one thread, of ``pool``; 1 leaves threads to torch.
     at_end_of_epoch
         Called with the mean losses of the epoch, those of validation among them; true ends the training.
     """
@@ -68,6 +72,7 @@ class Training(pl.LightningModule):
         *,
         n_updates: int,
         n_epochs: int,
+        n_parts: int,
         at_end_of_epoch: Callable[[dict[str, float]], bool],
     ) -> None:
         super().__init__()
@@ -75,6 +80,8 @@ class Training(pl.LightningModule):
         self.networks = nn.ModuleDict(modules)
         self._task, self._optimizer = task, optimizer
         self.n_updates, self.n_epochs, self._at_end = n_updates, n_epochs, at_end_of_epoch
+        self._n_parts = n_parts
+        self.pool: ThreadPoolExecutor | None = None
         self.first_epoch, self._within = 0, 0
         self._sampler: EdgeSampler | None = None
         self._losses: Losses | None = None
@@ -99,7 +106,8 @@ class Training(pl.LightningModule):
             fixed = np.flatnonzero(task.request.fixed)
             self._fixed = torch.from_numpy(fixed).to(device), torch.tensor(task.request.layout[fixed]).to(device)
         # Double precision, which sums of weights need, is not everywhere.
-        self._sampler = task.sampler(device if device.type == "cuda" else torch.device("cpu"))
+        at = device if device.type == "cuda" else torch.device("cpu")
+        self._sampler = task.sampler(at, self._n_parts)
         self._losses = Losses(task, self.networks, rows, device)
         self._validation = Validation.of(task, self._losses, self.networks, device)
 
@@ -140,22 +148,30 @@ class Training(pl.LightningModule):
         n_updates = min(UPDATES_A_STEP, self.n_updates - first)
         seed = child_seed(self._task.request.seed, "batches", str(self.epoch), str(first), str(self.global_rank))
         schedule = cast(LambdaLR, self.lr_schedulers())
-        for within, draw in enumerate(self._sampler.draw(n_updates, seed), first):
-            self._within = within
+        draws = self._sampler.draw(n_updates * self._n_parts, seed)
+        for update in range(n_updates):
+            self._within = first + update
             schedule.step()
-            self._update(draw)
+            self._update(draws[update * self._n_parts : (update + 1) * self._n_parts])
 
-    def _update(self, draw: Draw) -> None:
-        assert self._losses is not None
-        losses = self._losses.of(draw)
-        total = torch.stack(list(losses.values())).sum()
+    def _update(self, draws: list[Draw]) -> None:
         self._optimizer.zero_grad(set_to_none=True)
-        self.manual_backward(total)
+        found = self._slopes(draws)
         nn.utils.clip_grad_value_(self.parameters(), CLIP)
         self._optimizer.step()
         self._put_back_fixed()
-        for name, value in losses.items():
-            self._sums[name] = self._sums.get(name, 0) + value.detach()
+        for losses in found:
+            for name, value in losses.items():
+                self._sums[name] = self._sums.get(name, 0) + value.detach() / len(found)
+
+    def _slopes(self, draws: list[Draw]) -> list[dict[str, Tensor]]:
+        assert self._losses is not None
+        if self._n_parts > 1:
+            parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+            return set_slopes(self._losses.of, draws, parameters, self.pool)
+        losses = self._losses.of(draws[0])
+        self.manual_backward(sum_of(losses))
+        return [losses]
 
     def _put_back_fixed(self) -> None:
         """Put cells that are fixed where they were: optimisers may move what has no slope, as by weight decay."""
