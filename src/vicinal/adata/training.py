@@ -72,10 +72,11 @@ def _array(given: Any) -> np.ndarray:
 
 def _validation(adata: ad.AnnData, given: Any, representation: Representation | None) -> dict[str, np.ndarray]:
     if isinstance(given, ad.AnnData):
-        return {"validation_rows": _rows_of(given, adata, representation)}
+        return {"validation_rows": _rows_of(given, adata, _required(representation))}
     values = given if hasattr(given, "ndim") else _array(given)
     if values.ndim == 2:
-        return {"validation_rows": _fitting(dense_values(values, "validation"), representation)}
+        _check_fit(values.shape, _required(representation))
+        return {"validation_rows": dense_values(values, "validation")}
     values = _array(values)
     if values.dtype != bool or values.shape != (adata.n_obs,):
         wanted = f"a boolean mask {(adata.n_obs,)}, rows (m, n_features), a share of the cells, or an AnnData"
@@ -83,10 +84,14 @@ def _validation(adata: ad.AnnData, given: Any, representation: Representation | 
     return {"validation": values}
 
 
-def _rows_of(others: ad.AnnData, adata: ad.AnnData, representation: Representation | None) -> NDArray[np.float32]:
-    """Return the rows of other cells in the map's representation, its genes matched by name."""
+def _required(representation: Representation | None) -> Representation:
     if representation is None:
         raise InputError("validation: there is no representation that the cells could have")
+    return representation
+
+
+def _rows_of(others: ad.AnnData, adata: ad.AnnData, representation: Representation) -> NDArray[np.float32]:
+    """Return the rows of other cells in the map's representation, its genes matched by name."""
     if others.n_obs == 0:
         raise InputError("validation has no cells (n_obs = 0); give some, or leave it out")
     if not has_slot(others, representation.name):
@@ -104,8 +109,7 @@ def _rows_of(others: ad.AnnData, adata: ad.AnnData, representation: Representati
         raise InputError(f"validation: {error}") from error
 
 
-def _fitting(rows: NDArray[np.float32], representation: Representation | None) -> NDArray[np.float32]:
-    wanted = 0 if representation is None else representation.values.shape[1]
-    if rows.shape[1] != wanted or not len(rows):
-        raise InputError(f"validation has shape {rows.shape}; the map is made from rows of {wanted} columns")
-    return rows
+def _check_fit(shape: tuple[int, ...], representation: Representation) -> None:
+    wanted = representation.values.shape[1]
+    if shape[0] == 0 or shape[1] != wanted:
+        raise InputError(f"validation has shape {shape}; the map is made from rows of {wanted} columns")

@@ -62,7 +62,7 @@ class NetworkConformance(Conformance):
                 assert np.isfinite(made).all()
 
     def test_works_without_knowing_the_units(self) -> None:
-        nothing = dict.fromkeys(("input_center", "input_scale", "output_center", "output_scale"))
+        nothing: dict[str, Any] = dict.fromkeys(("input_center", "input_scale", "output_center", "output_scale"))
         assert np.isfinite(_mapped(self.build(**nothing), _rows((8,)))).all()
 
     def test_tells_rows_apart(self) -> None:
