@@ -69,6 +69,17 @@ def put_score(adata: ad.AnnData, scores: Mapping[str, float], keys: MapKeys) -> 
         adata.uns[keys.uns] = {**kept, "score": storable(scores)}
 
 
+def put_reconstruction(
+    adata: ad.AnnData, values: np.ndarray, key: str, *, as_layer: bool, copy: bool
+) -> ad.AnnData | None:
+    """Write what a decoder made of the cells' places, into the AnnData or a copy of it."""
+    target = duplicate(adata) if copy else adata
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ad.ImplicitModificationWarning)
+        (target.layers if as_layer else target.obsm)[key] = values
+    return target if copy else None
+
+
 def put_neighbors(
     adata: ad.AnnData, *, key_added: str | None, params: Mapping[str, Any], distances: Any, connectivities: Any
 ) -> None:

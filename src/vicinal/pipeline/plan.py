@@ -31,6 +31,8 @@ from .route import route
 MAX_COMPONENTS = 10
 LABEL_SCORE = "label_accuracy"
 """The score of every map that labels are given for."""
+MOST_SHOWN = 10
+"""Parameters of a backend that a line has room for."""
 ALSO_ALLOWED = {
     "knn": "a tuple (indices, distances), a KNeighborsTransformer, ",
     "graph": "a scipy.sparse matrix, ",
@@ -746,4 +748,9 @@ def _plain(params: Any) -> dict[str, Any]:
 
 
 def _shown(params: Any) -> str:
-    return ", ".join(f"{name}={value}" for name, value in _plain(params).items())
+    """Return parameters as people read them; of many, those that are not as by default."""
+    values, rest = _plain(params), tuple[str, ...]()
+    if len(values) > MOST_SHOWN:
+        defaults = {f.name: f.default for f in dataclasses.fields(params)}
+        values, rest = {n: value for n, value in values.items() if value != defaults[n]}, ("the rest as by default",)
+    return ", ".join([*(f"{name}={value}" for name, value in values.items()), *rest])

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+VALIDATION = "validation"
+MOST_INSIDE = 3
+"""Parts whose names find room among the lines."""
+
+
 def loss(adata: AnnData, key: str = "umap", *, ax: Axes | None = None, show: bool | None = None) -> Axes:
     """Draw the loss of a map and its parts against the epoch.
 
@@ -31,7 +36,8 @@ def loss(adata: AnnData, key: str = "umap", *, ax: Axes | None = None, show: boo
 
     Returns
     -------
-    The Axes: one line a part, and the total.
+    The Axes: one line a part, and the total; dashed, in the colour of its part, what cells that are never trained on
+    have.
 
     Raises
     ------
@@ -44,12 +50,18 @@ def loss(adata: AnnData, key: str = "umap", *, ax: Axes | None = None, show: boo
     entry = _history(adata, key)
     ax = plt.subplots(figsize=(4.5, 3.2), layout="constrained")[1] if ax is None else ax
     epochs = np.asarray(entry["loss_epoch"])
-    for name, values in sorted(entry.get("loss_parts", {}).items()):
-        ax.plot(epochs, np.asarray(values), linewidth=1.2, label=name)
+    parts = {name: np.asarray(values) for name, values in sorted(entry.get("loss_parts", {}).items())}
+    trained = [name for name in parts if not name.startswith(VALIDATION)]
+    colors = {name: f"C{i}" for i, name in enumerate(trained)} | {VALIDATION: "black"}
+    for name, values in parts.items():
+        color = colors.get(name.removeprefix(f"{VALIDATION}_"))
+        dashed = "--" if name.startswith(VALIDATION) else "-"
+        ax.plot(epochs, values, dashed, linewidth=1.2, color=color, label=name.replace("_", " "))
     ax.plot(epochs, np.asarray(entry["loss"]), color="black", linewidth=2, label="total")
     ax.set(xlabel="epoch", ylabel="loss", title=key)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False)
+    beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if len(parts) > MOST_INSIDE else {}
+    ax.legend(frameon=False, **beside)
     if show:
         plt.show()
     return ax

@@ -5,7 +5,8 @@ from __future__ import annotations
 from .embed import embed
 from .plan import plan
 from .project import project
+from .reconstruct import reconstruct
 from .score import score
 from .start import EmbedRun, start
 
-__all__ = ["EmbedRun", "embed", "plan", "project", "score", "start"]
+__all__ = ["EmbedRun", "embed", "plan", "project", "reconstruct", "score", "start"]

@@ -61,7 +61,9 @@ def embed(
     adata
         Annotated data, cells in rows. Only the map's own slots are written, and only after every stage went well.
     method
-        Name of a preset: which stages, with which defaults. ``"umap"`` is built in (McInnes, Healy, Melville 2018).
+        Name of a preset: which stages, with which defaults. ``"umap"`` is built in (McInnes, Healy, Melville 2018);
+        ``"parametric_umap"``, a network that maps new cells too (Sainburg, McInnes, Gentner 2021), comes with the
+        plugin ``vicinal-torch``.
     n_components
         Dimensions of the map, 1 to 10.
     n_neighbors
@@ -91,7 +93,7 @@ def embed(
         Scale of the map that ``min_dist`` is relative to.
     n_epochs
         Passes over the graph; None for 500 up to 10,000 cells, else 200. A list such as ``[0, 50, 200]``, increasing,
-        keeps the map at each of these epochs; the last is the number of passes.
+        keeps the map at each of these epochs; the last is the number of passes. A network has ``n_training_epochs``.
     random_state
         The seed everything random here is derived from.
     n_jobs
@@ -111,7 +113,7 @@ def embed(
         A function, or several, of ``(epoch, layout, loss)``, called where the loss is recorded, about 20 times, the
         first before any move. ``layout`` is a copy, ``(n_obs, n_components)``, rows as in ``adata``. One that returns
         True ends the optimisation, and the map is scored and written as it is then; an exception leaves ``adata``
-        unchanged.
+        unchanged. For a network also Lightning's own callbacks, such as ``EarlyStopping``.
     checkpoint
         File in which the run is kept while it lasts. If it is there at the start, of the same data and arguments
         (``n_jobs`` may differ), the run goes on from it, and the map has the same bits as without interruption. It
