@@ -169,7 +169,7 @@ def test_haversine_in_three_dimensions_is_refused():
 
 class TestUmapObjective:
     def test_forms_follow_the_metric(self):
-        assert UmapObjective(UmapParams()).capabilities.forms == ("kernel", "metric")
+        assert UmapObjective(UmapParams()).capabilities.forms == ("kernel", "metric", "torch")
         for metric in ("haversine", output_metrics.euclidean):
             objective = UmapObjective(UmapParams(output_metric=metric))
             assert objective.capabilities.forms == ("metric",)

@@ -43,8 +43,8 @@ def test_given_kernel_parameters_are_taken():
 
 
 def test_another_form_is_refused(objective):
-    with pytest.raises(InputError, match="no form 'torch'.*'kernel'"):
-        objective.form("torch")
+    with pytest.raises(InputError, match="no form 'coefficients'.*'kernel'"):
+        objective.form("coefficients")
 
 
 def test_losses_equal_the_plain_formula():

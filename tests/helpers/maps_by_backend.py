@@ -29,9 +29,13 @@ EVERYWHERE = {"representation", "graph", "neighbors"}
 
 
 def deterministic(stage: str) -> list[BackendSpec]:
-    """Return the specs of a stage's built-in backends that promise the same bits."""
+    """Return the specs of a stage's built-in backends that promise the same bits, and that built-in ones can use."""
     found = [entry.spec for entry in get_manager().entries() if entry.stage == stage and entry.builtin]
-    return [spec for spec in found if spec.capabilities.deterministic]
+    found = [spec for spec in found if spec.capabilities.deterministic]
+    if stage != "objective":
+        return found
+    consumed = {form for spec in deterministic("optimizer") for form in spec.capabilities.forms}
+    return [spec for spec in found if consumed & set(spec.capabilities.forms)]  # others are for plugins alone
 
 
 class Cells:

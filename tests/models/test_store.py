@@ -280,7 +280,7 @@ FORGERIES = {
     "other JSON": (lambda p: {**p, "model.json": b"{}"}, "does not describe a vicinal model"),
     "other format": (lambda p: edited(p, lambda r: r.update(format="scvi")), "does not describe a vicinal model"),
     "newer schema": (lambda p: edited(p, lambda r: r.update(schema=2)), "schema 2, this version reads up to 1"),
-    "newer kind": (lambda p: edited(p, lambda r: r.update(kind="network")), "kind 'network'; known are"),
+    "newer kind": (lambda p: edited(p, lambda r: r.update(kind="diffusion")), "kind 'diffusion'; known are"),
     "edited JSON": (
         lambda p: {**p, "model.json": p["model.json"].replace(b'"umap"', b'"tsne"')},
         "model.json was altered",

@@ -21,6 +21,7 @@ from vicinal.api import (
     KernelForm,
     MetricForm,
     Neighbors,
+    TorchForm,
 )
 from vicinal.testing import (
     CONFORMANCE,
@@ -37,6 +38,7 @@ CAPABILITIES = {
     "objective": Capabilities(forms=("kernel",), deterministic=True),
     "optimizer": Capabilities(forms=("kernel",), deterministic=True, n_components=(1, 3)),
     "score": Capabilities(deterministic=True),
+    "network": Capabilities(),
 }
 
 
@@ -500,6 +502,54 @@ def test_sound_functions_of_an_objective_pass(failures, name, form):
     assert failures("objective", objective_in_form(form), capabilities=Capabilities(forms=(name,))) == set()
 
 
+def tensor_attraction(squared):
+    return squared.log1p()
+
+
+def tensor_repulsion(squared):
+    return (1 / (squared + 1e-3)).log1p()
+
+
+def in_tensors(attraction=tensor_attraction, repulsion=tensor_repulsion):
+    form = TorchForm(attraction=attraction, repulsion=repulsion)
+    return {"backend": objective_in_form(form), "capabilities": Capabilities(forms=("torch",))}
+
+
+def test_sound_losses_of_tensors_pass(failures):
+    pytest.importorskip("torch")
+    assert failures("objective", **in_tensors()) == set()
+
+
+@pytest.mark.parametrize(
+    ("changes", "check"),
+    [
+        ({"attraction": lambda d: 1.001 * d.log1p()}, "test_tensors_have_the_same_losses"),
+        ({"repulsion": lambda d: 2 * tensor_repulsion(d)}, "test_tensors_have_the_same_losses"),
+        ({"attraction": lambda d: d.double().log1p()}, "test_tensors_have_the_same_losses"),
+        ({"attraction": lambda d: d.log1p().mean()}, "test_tensors_have_the_same_losses"),
+        ({"attraction": lambda d: d.sqrt().square().log1p()}, "test_losses_of_tensors_can_be_descended"),
+        ({"repulsion": lambda d: tensor_repulsion(d) + 0 * d.log()}, "test_losses_of_tensors_can_be_descended"),
+        ({"repulsion": lambda d: tensor_repulsion(d) + 0 * d.exp()}, "test_losses_of_tensors_can_be_descended"),
+    ],
+)
+def test_unsound_losses_of_tensors_are_caught(failures, changes, check):
+    pytest.importorskip("torch")
+    assert check in failures("objective", **in_tensors(**changes))
+
+
+def test_losses_of_tensors_without_torch_are_left_out(failures, monkeypatch):
+    """Where torch is missing, an objective is checked in its other forms."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+
+    class Both(SoundObjective):
+        def form(self, name):
+            if name == "torch":
+                raise ModuleNotFoundError("torch")
+            return super().form(name)
+
+    assert failures("objective", Both, capabilities=Capabilities(forms=("kernel", "torch"))) == set()
+
+
 class SoundOptimizer(Backend):
     def start(self, request):
         return Descent(request)
@@ -667,6 +717,114 @@ def test_sound_score_passes(failures):
 
 def test_lower_may_be_better(failures):
     assert failures("score", score_with(lambda s, r: {"lost": 1 - s["kept"]}), higher_is_better=False) == set()
+
+
+class SoundNetwork(Backend):
+    """One hidden layer; a seed of its own for each network."""
+
+    def build(self, request):
+        import torch
+
+        made = torch.Generator().manual_seed(request.seed)
+        widths = (request.n_inputs, 12, request.n_outputs)
+        weights = [torch.randn(b, a, generator=made) / a**0.5 for a, b in zip(widths, widths[1:], strict=False)]
+        return self.network(weights, request)
+
+    def network(self, weights, request):
+        return network_of(weights, request)
+
+
+def network_of(weights, request, **members):
+    from torch import nn
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weights = nn.ParameterList(weights)
+
+        def forward(self, rows):
+            hidden = (rows.flatten(1) @ self.weights[0].T).relu()
+            return (hidden @ self.weights[1].T + 1).unflatten(1, request.output_dims)
+
+        def state_dict(self):
+            import torch
+
+            biases = {f"bias.{i}": torch.full((len(w),), float(i)) for i, w in enumerate(self.weights)}
+            return {**super().state_dict(), **biases}
+
+        def layers(self):
+            names = [{"op": "dense", "weight": f"weights.{i}", "bias": f"bias.{i}"} for i in (0, 1)]
+            return [{**names[0], "activation": "relu"}, {**names[1], "activation": "none"}]
+
+    return type("Changed", (Network,), members)()
+
+
+def network_with(**members):
+    return type("Changed", (SoundNetwork,), {"network": lambda self, w, request: network_of(w, request, **members)})
+
+
+def draws_from_torch(self, request):
+    import torch
+
+    torch.rand(1)
+    return SoundNetwork.build(self, request)
+
+
+def starts_from_the_global_seed(self, request):
+    import torch
+
+    weights = [torch.randn(12, request.n_inputs), torch.randn(request.n_outputs, 12)]
+    return network_of(weights, request)
+
+
+def ignores_the_seed(self, request):
+    return SoundNetwork.build(self, dataclasses.replace(request, seed=0))
+
+
+def needs_units(self, request):
+    return SoundNetwork.build(self, request) if request.input_scale.all() else None
+
+
+def frozen(self, request):
+    return SoundNetwork.build(self, request).requires_grad_(False)
+
+
+@pytest.mark.parametrize(
+    ("build", "check"),
+    [
+        (draws_from_torch, "test_leaves_the_random_state_of_torch_alone"),
+        (starts_from_the_global_seed, "test_same_seed_gives_the_same_weights"),
+        (ignores_the_seed, "test_another_seed_gives_other_weights"),
+        (needs_units, "test_works_without_knowing_the_units"),
+        (frozen, "test_has_weights_that_can_be_trained"),
+    ],
+)
+def test_unsound_builder_of_networks_is_caught(failures, build, check):
+    pytest.importorskip("torch")
+    assert check in failures("network", type("Changed", (SoundNetwork,), {"build": build}))
+
+
+@pytest.mark.parametrize(
+    ("members", "check"),
+    [
+        ({"forward": lambda s, x: x.flatten(1) @ s.weights[0].T}, "test_maps_rows_of_every_shape"),
+        ({"forward": lambda s, x: (x @ s.weights[0].T).relu() @ s.weights[1].T}, "test_maps_rows_of_every_shape"),
+        ({"__call__": lambda s, x: s.forward(x).double()}, "test_maps_rows_of_every_shape"),
+        ({"__call__": lambda s, x: 0 * s.forward(x) + s.forward(x * 0)}, "test_tells_rows_apart"),
+        ({"__call__": lambda s, x: s.forward(x) * 1.001}, "test_layers_give_what_the_network_gives"),
+        ({"__call__": lambda s, x: s.forward(x / x.std(0, correction=0))}, "test_constant_columns"),
+        ({"layers": lambda s: []}, "test_layers_give_what_the_network_gives"),
+    ],
+)
+def test_unsound_network_is_caught(failures, members, check):
+    pytest.importorskip("torch")
+    assert check in failures("network", network_with(**members))
+
+
+@pytest.mark.parametrize("members", [{}, {"layers": None}])
+def test_sound_network_passes(failures, members):
+    pytest.importorskip("torch")
+    assert failures("network", network_with(**members)) == set()
 
 
 @pytest.mark.parametrize("conformance", CONFORMANCE.values())

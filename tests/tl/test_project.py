@@ -16,7 +16,7 @@ from scipy import sparse
 
 import vicinal as vc
 from vicinal.api import InputError, ModelError
-from vicinal.models.manifest import make_handle
+from vicinal.models.store import handle_of
 
 
 def handle(basis="X_umap", method="umap", use_rep="X_pca", n_features=5, n_pcs=None, **changes):
@@ -31,7 +31,7 @@ def handle(basis="X_umap", method="umap", use_rep="X_pca", n_features=5, n_pcs=N
         "metric": "euclidean",
         "n_neighbors": 6,
     }
-    return make_handle({**reusable, **changes}, basis)
+    return handle_of({**reusable, **changes}, basis)
 
 
 def put_map(adata, key="umap", basis="X_umap", **changes):

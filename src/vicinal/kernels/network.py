@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .parallel import over_rows
 
 CHUNK = 256
+ACTIVATIONS = ("relu", "none")
 
 
 def apply_layers(
@@ -24,9 +25,10 @@ def apply_layers(
     Parameters
     ----------
     layers
-        One mapping a layer, in order; ``op`` is ``affine`` (``rows * scale + shift``), ``dense`` (``weight``
-        ``(n_outputs, n_inputs)``, ``bias``; ``activation`` is ``relu`` or ``none``), ``residual`` (``layers``, whose
-        result is added to what went in) or ``sigmoid``. All else names arrays.
+        One mapping a layer, in order; ``op`` is ``affine`` (``rows * scale + shift``, both ``(n_inputs,)``), ``dense``
+        (``weight`` ``(n_outputs, n_inputs)``, ``bias`` ``(n_outputs,)``; ``activation`` is ``relu`` or ``none``),
+        ``residual`` (``layers``, whose result, as wide, is added to what went in) or ``sigmoid``. All else names
+        arrays.
     arrays
         The layers' arrays by name.
     rows
@@ -55,10 +57,9 @@ def _prepared(layer: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> tup
     """Return an operation with its arrays, laid out as the kernel reads them."""
     op = layer["op"]
     if op == "affine":
-        return op, (_float32(arrays[layer["scale"]]), _float32(arrays[layer["shift"]]))
+        return op, (_vector(arrays, layer["scale"]), _vector(arrays, layer["shift"]))
     if op == "dense":
-        weights = np.ascontiguousarray(_float32(arrays[layer["weight"]]).T)
-        return op, (weights, _float32(arrays[layer["bias"]]), layer["activation"] == "relu")
+        return op, (_weights(arrays, layer["weight"]), _vector(arrays, layer["bias"]), _is_rectified(layer))
     if op == "residual":
         return op, tuple(_prepared(inner, arrays) for inner in layer["layers"])
     if op == "sigmoid":
@@ -66,21 +67,51 @@ def _prepared(layer: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> tup
     raise ValueError(f"unknown layer {op!r}; known are 'affine', 'dense', 'residual' and 'sigmoid'")
 
 
-def _float32(array: np.ndarray) -> NDArray[np.float32]:
+def _vector(arrays: Mapping[str, np.ndarray], name: str) -> NDArray[np.float32]:
+    return _float32(arrays[name], name, n_dims=1)
+
+
+def _weights(arrays: Mapping[str, np.ndarray], name: str) -> NDArray[np.float32]:
+    """Return weights as the kernel reads them, ``(n_inputs, n_outputs)``."""
+    return np.ascontiguousarray(_float32(arrays[name], name, n_dims=2).T)
+
+
+def _float32(array: np.ndarray, name: str, *, n_dims: int) -> NDArray[np.float32]:
+    if np.ndim(array) != n_dims:
+        raise ValueError(f"{name!r} has shape {np.shape(array)}; its layer takes {n_dims} dimensions")
     return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _is_rectified(layer: Mapping[str, Any]) -> bool:
+    if layer["activation"] not in ACTIVATIONS:
+        raise ValueError(f"unknown activation {layer['activation']!r}; known are 'relu' and 'none'")
+    return bool(layer["activation"] == "relu")
 
 
 def _apply(steps: Sequence[tuple[str, tuple[Any, ...]]], rows: NDArray[np.float32]) -> NDArray[np.float32]:
     for op, parts in steps:
         if op == "affine":
-            rows = rows * parts[0] + parts[1]
+            rows = _affine(rows, *parts)
         elif op == "residual":
-            rows = rows + _apply(parts, rows)
+            rows = _residual(rows, parts)
         elif op == "sigmoid":
             rows = (1 + np.tanh(rows / 2)) / 2
         else:
             rows = _dense(rows, *parts)
     return rows
+
+
+def _affine(rows: NDArray[np.float32], scale: NDArray[np.float32], shift: NDArray[np.float32]) -> NDArray[np.float32]:
+    if not scale.shape == shift.shape == rows.shape[1:]:
+        raise ValueError(f"a layer of {scale.shape} and {shift.shape} cannot take {rows.shape[1]} columns")
+    return rows * scale + shift
+
+
+def _residual(rows: NDArray[np.float32], steps: Sequence[tuple[str, tuple[Any, ...]]]) -> NDArray[np.float32]:
+    made = _apply(steps, rows)
+    if made.shape != rows.shape:
+        raise ValueError(f"layers make {made.shape[1]} columns that are to be added to {rows.shape[1]}")
+    return rows + made
 
 
 def _dense(

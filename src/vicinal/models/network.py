@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.contract.errors import InputError, ModelError, PluginError, listing
+from vicinal.contract.errors import InputError, ModelError, PluginError
 from vicinal.contract.network import FittedModel, FittedNetwork, NetworkRequest
 from vicinal.contract.spec import BackendSpec
 from vicinal.kernels.network import apply_layers
@@ -67,22 +68,32 @@ def check_network(manifest: Manifest, arrays: Mapping[str, np.ndarray]) -> None:
             raise ModelError(f"array {name!r} holds values that are NaN or infinite")
     if manifest.representation is None:
         raise ModelError("the manifest states no representation")
-    wanted, takes = manifest.representation["n_features"], int(np.prod(fitted.encoder.input_dims))
+    wanted, takes = manifest.representation["n_features"], math.prod(fitted.encoder.input_dims)
     if takes != wanted:
         raise ModelError(f"its network takes {takes} columns; the manifest states {wanted}")
     for network in fitted.networks.values():
+        _check_dims(network)
         if network.layers:
             _try_out(network)
+    decoder = fitted.decoder
+    if decoder is not None and math.prod(decoder.input_dims) != math.prod(fitted.encoder.output_dims):
+        raise ModelError(f"its decoder takes {decoder.input_dims}; its encoder makes {fitted.encoder.output_dims}")
+
+
+def _check_dims(network: FittedNetwork) -> None:
+    for dims in (network.input_dims, network.output_dims):
+        if not dims or min(dims) < 1:
+            raise ModelError(f"its network has rows of shape {dims}; expected at least one number in each dimension")
 
 
 def _try_out(network: FittedNetwork) -> None:
     """Let a network map no row at all, which shows whether its layers fit together."""
-    rows = np.zeros((0, int(np.prod(network.input_dims))), dtype=np.float32)
     try:
+        rows = np.zeros((0, math.prod(network.input_dims)), dtype=np.float32)
         made = apply_layers(network.layers, network.arrays, rows)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
         raise ModelError(f"the layers of its network do not fit together ({error})") from error
-    if made.shape[1] != int(np.prod(network.output_dims)):
+    if made.shape[1] != math.prod(network.output_dims):
         raise ModelError(f"its network makes {made.shape[1]} numbers of a row; stated are {network.output_dims}")
 
 
@@ -113,7 +124,10 @@ def apply_network(
     n_jobs = n_jobs or available_threads()
     if module is None and network.layers:
         return apply_layers(network.layers, network.arrays, rows, n_jobs)
-    optimizer = _backend("optimizer", manifest.backends.get("optimizer", ""))
+    name = manifest.backends.get("optimizer", "")
+    optimizer = _backend("optimizer", name)
+    if not hasattr(optimizer, "apply"):
+        raise ModelError(f"the model's network is applied by its optimizer, and {name!r} applies none")
     if module is None:
         module = _built_again(network, role)
     try:
@@ -138,6 +152,4 @@ def _backend(stage: str, name: str, params: Mapping[str, Any] | None = None) -> 
         assert isinstance(entry.spec, BackendSpec)
         return manager.load(entry)(entry.spec.params(**(params or {})))
     except (InputError, PluginError, TypeError) as error:
-        there = listing(manager.names(stage))
-        msg = f"the model needs the {stage} {name!r}, which cannot be had here ({error}); there are {there}"
-        raise ModelError(msg) from error
+        raise ModelError(f"the model needs the {stage} {name!r}, which cannot be had here: {error}") from error

@@ -160,7 +160,9 @@ def handle_of(reusable: Mapping[str, Any], basis: str) -> dict[str, Any]:
 
 def from_handle(manifest: Manifest, arrays: Mapping[str, Any], features: tuple[str, ...] | None) -> Model:
     """Return the model of a handle that holds all of it."""
-    kept = {str(name): np.array(array) for name, array in arrays.items()}
+    # In the order they were in before a file sorted them: equal models are equal files.
+    names = [name for name in manifest.arrays if name in arrays]
+    kept = {str(name): np.array(arrays[name]) for name in dict.fromkeys([*names, *arrays])}
     return Model(dataclasses.replace(manifest, features=features), kept)
 
 

@@ -131,17 +131,26 @@ class Run:
 
     def _let_run(self, last: int, bar: Any, overrides: Mapping[str, Any]) -> None:
         """Take the epochs up to one with an optimizer that owns its loop."""
-        stops = self._stops(last)
+        stops, raised, since = {*self._stops(last)}, [], time.perf_counter()
 
         def pause() -> bool:
-            bar.update(1)
-            if self.epoch in stops:
-                self._pause(last=self.epoch == last)
-            return self.stopped_by is not None
+            nonlocal since
+            self.timings["optimizer"] += time.perf_counter() - since
+            try:
+                bar.update(1)
+                if self.epoch in stops:
+                    self._pause(last=self.epoch == last)
+            except BaseException as error:  # noqa: BLE001  of a callback, say; it is raised when the optimizer has ended
+                raised.append(error)
+            since = time.perf_counter()
+            return bool(raised) or self.stopped_by is not None
 
         if last > self.epoch and not self.stopped_by:
-            with guarded("optimizer", self.plan.stages["optimizer"], self.timings):
+            with guarded("optimizer", self.plan.stages["optimizer"], {}):
                 self.optimization.run(last - self.epoch, pause, **overrides)  # type: ignore[attr-defined]
+            self.timings["optimizer"] += time.perf_counter() - since
+        if raised:
+            raise raised[0]
         if self.epoch < last and self.stopped_by is None:
             self.stopped_by = getattr(self.optimization, "stopped_by", None)
         self._pause(last=True)
@@ -377,7 +386,8 @@ class Run:
     def _record_loss(self) -> None:
         start = time.perf_counter()
         if self._probe is None:
-            self._losses[self.epoch] = dict(self.optimization.losses())  # type: ignore[attr-defined]
+            losses = self.optimization.losses()  # type: ignore[attr-defined]
+            self._losses[self.epoch] = {name: float(value) for name, value in losses.items()}
         else:
             self._losses[self.epoch] = self._probe.evaluate(self.optimization.layout)
         self.timings["loss"] = self.timings.get("loss", 0.0) + time.perf_counter() - start

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import pytest
 
-_PARTS = ("base", "data", "knn", "graph", "init", "objective", "optimizer", "score")
+_PARTS = ("base", "data", "knn", "graph", "init", "objective", "optimizer", "score", "network")
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in _PARTS))
 
 from .base import Conformance  # noqa: E402  asserts are rewritten only in modules imported after the call above
@@ -25,6 +25,7 @@ from .data import blobs, brute_force, knn_graph, read_only, ring_graph, score_re
 from .graph import GraphConformance  # noqa: E402
 from .init import InitConformance  # noqa: E402
 from .knn import KnnConformance  # noqa: E402
+from .network import NetworkConformance  # noqa: E402
 from .objective import ObjectiveConformance  # noqa: E402
 from .optimizer import OptimizerConformance  # noqa: E402
 from .score import ScoreConformance  # noqa: E402
@@ -36,6 +37,7 @@ CONFORMANCE: dict[str, type[Conformance]] = {
     "objective": ObjectiveConformance,
     "optimizer": OptimizerConformance,
     "score": ScoreConformance,
+    "network": NetworkConformance,
 }
 """Stage to its conformance class."""
 
@@ -45,6 +47,7 @@ __all__ = [
     "GraphConformance",
     "InitConformance",
     "KnnConformance",
+    "NetworkConformance",
     "ObjectiveConformance",
     "OptimizerConformance",
     "ScoreConformance",

@@ -4,20 +4,22 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
+import pytest
 
 from vicinal.contract.functions import is_jitted
-from vicinal.contract.stages import CoefficientForm, KernelForm, MetricForm
+from vicinal.contract.stages import CoefficientForm, KernelForm, MetricForm, TorchForm
 
 from .base import Conformance
 from .data import normal_layout, read_only
 
 SQUARED_DISTANCES = read_only(np.logspace(-2, 3, 200))
 BEYOND_SOFTENING = read_only(np.logspace(-0.5, 2, 40))
-FORM_TYPES = {"kernel": KernelForm, "coefficients": CoefficientForm, "metric": MetricForm}
+FORM_TYPES = {"kernel": KernelForm, "coefficients": CoefficientForm, "metric": MetricForm, "torch": TorchForm}
 
 
 class ObjectiveConformance(Conformance):
@@ -28,13 +30,13 @@ class ObjectiveConformance(Conformance):
     def exercise(self) -> Any:
         """Ask for its forms, its losses and a first layout."""
         objective = self.make_backend()
-        forms = [objective.form(name) for name in self._offered()]
+        forms = [objective.form(name) for name in self._usable()]
         losses = objective.attraction(SQUARED_DISTANCES), objective.repulsion(SQUARED_DISTANCES)
         return forms, losses, objective.rescale(normal_layout(40))
 
     def test_gives_every_form_it_declares(self) -> None:
         assert self._offered(), "an objective without forms fits no optimizer"
-        for name in self._offered():
+        for name in self._usable():
             assert self.make_backend().form(name) is not None, f"form {name!r} is declared"
 
     def test_kernel_forms_are_data(self) -> None:
@@ -43,7 +45,7 @@ class ObjectiveConformance(Conformance):
             assert form in {form}, "it must be hashable"
 
     def test_forms_are_of_their_type(self) -> None:
-        for name in {*self._offered()} & {*FORM_TYPES}:
+        for name in {*self._usable()} & {*FORM_TYPES}:
             assert isinstance(self.make_backend().form(name), FORM_TYPES[name])
 
     def test_functions_of_forms_are_jitted(self) -> None:
@@ -81,12 +83,39 @@ class ObjectiveConformance(Conformance):
             for a, b, (_, gradient) in zip(x, y, found, strict=True):
                 np.testing.assert_allclose(gradient, _numeric_gradient(form.metric, a, b), atol=0.05)
 
+    def test_tensors_have_the_same_losses(self) -> None:
+        objective = self.make_backend()
+        for form in self._forms(TorchForm):
+            torch = pytest.importorskip("torch")
+            for of_tensors, loss in ((form.attraction, objective.attraction), (form.repulsion, objective.repulsion)):
+                squared = SQUARED_DISTANCES.astype(np.float32)
+                made = of_tensors(torch.tensor(squared))
+                assert made.dtype == torch.float32 and made.shape == squared.shape
+                expected = np.asarray(loss(squared))
+                np.testing.assert_allclose(made.numpy(), expected, rtol=1e-5, atol=1e-5)
+
+    def test_losses_of_tensors_can_be_descended(self) -> None:
+        """Losses and slopes are finite wherever cells may be, coincident ones too."""
+        for form in self._forms(TorchForm):
+            torch = pytest.importorskip("torch")
+            for of_tensors in (form.attraction, form.repulsion):
+                ends = torch.tensor([0, 1e-12, 1, 1e12], requires_grad=True)
+                made = of_tensors(ends)
+                made.sum().backward()
+                assert made.isfinite().all(), f"losses at {ends.tolist()} are {made.tolist()}"
+                assert ends.grad.isfinite().all(), f"slopes at {ends.tolist()} are {ends.grad.tolist()}"
+
     def _offered(self) -> tuple[str, ...]:
         """Return the forms offered with the parameters it has."""
         return getattr(self.make_backend(), "capabilities", self.spec.capabilities).forms
 
+    def _usable(self) -> tuple[str, ...]:
+        """Return the forms that can be had here: losses of tensors only where torch is installed."""
+        has_torch = importlib.util.find_spec("torch") is not None
+        return tuple(name for name in self._offered() if name != "torch" or has_torch)
+
     def _forms(self, kind: type) -> list[Any]:
-        forms = [self.make_backend().form(name) for name in self._offered()]
+        forms = [self.make_backend().form(name) for name in self._usable()]
         return [form for form in forms if isinstance(form, kind)]
 
     def test_attraction_rises_with_distance(self) -> None:

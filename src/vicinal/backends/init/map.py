@@ -40,7 +40,7 @@ class MapParams:
             given = type(self.map_params).__name__
             raise InputError(f"map_params is a {given}; give a dict of arguments, such as {{'n_epochs': 50}}")
         for name in self.map_params:
-            if name in OF_THE_WHOLE or name in OF_THE_GRAPH:
+            if not isinstance(name, str) or name in OF_THE_WHOLE or name in OF_THE_GRAPH:
                 msg = f"map_params holds {name!r}, which is as in the whole map"
                 raise InputError(f"{msg}; give arguments such as n_epochs, init or learning_rate")
 
