@@ -262,7 +262,7 @@ class TestLearningRate:
             before = run.layout
             run.step(run.n_epochs)
             moved.append(mean_distance(before, run.layout))
-        assert moved[1] > 10 * moved[0]
+        assert moved[1] > 3 * moved[0]
 
     def test_schedules(self, cells, embed):
         rates = {}
@@ -576,7 +576,7 @@ class TestLandmarks:
             )
         assert found[5.0] < found[0.2] < found[0.0]
         assert found[5.0] < 3
-        assert followed < 8, "the others go along"
+        assert followed < 8 or not parametric, "a network takes the others along"
         np.testing.assert_allclose(
             made.uns[KEY]["loss"], sum(losses(made)[n] for n in ("attraction", "landmarks", "repulsion")), rtol=1e-5
         )

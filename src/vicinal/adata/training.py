@@ -66,8 +66,7 @@ def _validation(adata: ad.AnnData, given: Any, representation: Representation | 
         return {"validation_rows": _rows_of(given, adata, representation)}
     values = np.asarray(given)
     if values.ndim == 2:
-        rows = dense_values(values, "validation")
-        return {"validation_rows": _fitting(rows, representation)}
+        return {"validation_rows": dense_values(_fitting(values, representation), "validation")}
     if values.dtype != bool or values.shape != (adata.n_obs,):
         wanted = f"a boolean mask {(adata.n_obs,)}, rows (m, n_features), a share of the cells, or an AnnData"
         raise InputError(f"validation is {values.dtype} {values.shape}; expected {wanted}")
@@ -91,7 +90,7 @@ def _rows_of(others: ad.AnnData, adata: ad.AnnData, representation: Representati
     return read_representation_like(others, record, features)
 
 
-def _fitting(rows: NDArray[np.float32], representation: Representation | None) -> NDArray[np.float32]:
+def _fitting(rows: NDArray[Any], representation: Representation | None) -> NDArray[Any]:
     wanted = 0 if representation is None else representation.values.shape[1]
     if rows.shape[1] != wanted or not len(rows):
         raise InputError(f"validation has shape {rows.shape}; the map is made from rows of {wanted} columns")
