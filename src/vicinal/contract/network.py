@@ -53,7 +53,7 @@ class FittedNetwork:
     Attributes
     ----------
     builder
-        ``name@distribution`` of the backend that builds it again; None for a user's own module.
+        Name of the backend that built it; None for a user's own module.
     params
         Parameters of the builder, plain data.
     input_dims, output_dims
@@ -63,6 +63,8 @@ class FittedNetwork:
         where only that library can.
     arrays
         Its weights by name.
+    is_logit
+        Whether a module gives log odds, of which a sigmoid makes what was asked for; layers end in that themselves.
     """
 
     builder: str | None
@@ -71,6 +73,7 @@ class FittedNetwork:
     output_dims: tuple[int, ...]
     layers: tuple[Mapping[str, Any], ...]
     arrays: Mapping[str, np.ndarray]
+    is_logit: bool = False
 
     def record(self) -> dict[str, Any]:
         """Return all but the arrays as plain data, with their names."""
@@ -81,6 +84,7 @@ class FittedNetwork:
             "output_dims": list(self.output_dims),
             "layers": [dict(layer) for layer in self.layers],
             "arrays": list(self.arrays),
+            "is_logit": self.is_logit,
         }
 
 

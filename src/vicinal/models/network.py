@@ -57,6 +57,7 @@ def _network(role: str, record: Mapping[str, Any], arrays: Mapping[str, np.ndarr
         output_dims=tuple(map(int, record["output_dims"])),
         layers=tuple(record["layers"]),
         arrays={str(name): arrays[f"{role}_{i}"] for i, name in enumerate(record["arrays"])},
+        is_logit=bool(record["is_logit"]),
     )
 
 
@@ -131,17 +132,35 @@ def apply_network(
     if module is None:
         module = _built_again(network, role)
     try:
-        return optimizer.apply(module, network, rows, n_jobs)
+        made = optimizer.apply(module, network, rows, n_jobs)
     except InputError as error:
         raise ModelError(f"new cells cannot be mapped by this model: {error}") from error
+    return (1 + np.tanh(made / 2)) / 2 if network.is_logit else made
 
 
 def _built_again(network: FittedNetwork, role: str) -> Any:
     if network.builder is None:
         msg = f"the model was trained with a network of the user's own; give it again: {role}=module"
         raise ModelError(msg)
-    request = NetworkRequest(input_dims=network.input_dims, output_dims=network.output_dims)
-    return _backend("network", network.builder, network.params).build(request)
+    return _backend("network", network.builder, network.params).build(_request(network, role))
+
+
+def _request(network: FittedNetwork, role: str) -> NetworkRequest:
+    """Return a request as the one before the training; what it says of features is in the weights, and put back."""
+    n_inputs, n_outputs = math.prod(network.input_dims), math.prod(network.output_dims)
+    is_centred = role == "decoder" and not network.is_logit
+    return NetworkRequest(
+        input_dims=network.input_dims,
+        output_dims=network.output_dims,
+        input_center=_filled(n_inputs, 0),
+        input_scale=_filled(n_inputs, 1),
+        output_center=_filled(n_outputs, 0) if is_centred else None,
+        output_scale=_filled(n_outputs, 1) if is_centred else None,
+    )
+
+
+def _filled(size: int, value: float) -> NDArray[np.float32]:
+    return np.full(size, value, dtype=np.float32)
 
 
 def _backend(stage: str, name: str, params: Mapping[str, Any] | None = None) -> Any:

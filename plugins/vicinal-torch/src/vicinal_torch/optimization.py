@@ -276,7 +276,7 @@ class TorchOptimization:
 
     def _fitted(self, role: str) -> FittedNetwork:
         network, given = self._networks[role], getattr(self._params, role)
-        is_named = isinstance(given, str)
+        is_named, is_logit = isinstance(given, str), role == "decoder" and self._params.reconstruction_loss == "bce"
         places = (self._task.n_components,)
         dims = (self._task.dims, places) if role == "encoder" else (places, self._task.dims)
         return FittedNetwork(
@@ -284,8 +284,9 @@ class TorchOptimization:
             params=dataclasses.asdict(self._task.request.networks[role].params) if is_named else {},  # type: ignore[attr-defined]
             input_dims=dims[0],
             output_dims=dims[1],
-            layers=layers_of(network, is_logit=role == "decoder" and self._params.reconstruction_loss == "bce"),
+            layers=layers_of(network, is_logit=is_logit),
             arrays={name: value.detach().cpu().numpy().copy() for name, value in network.state_dict().items()},
+            is_logit=is_logit,
         )
 
     def _check_step(self, n_epochs: int, overrides: Mapping[str, Any]) -> None:

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from vicinal.api import FittedNetwork, InputError
 
-from .inference import layers_of
 from .networks import Affine, Dense, Stack, check_shape, load_state
 
 
@@ -49,9 +48,7 @@ def _refilled(role: str, network: FittedNetwork, module: Any) -> nn.Module:
     # Before the weights: layers that take their size from what comes in have none until then.
     check_shape(role, module, torch.zeros(2, *network.input_dims), network.output_dims)
     load_state(role, module, network.arrays)
-    # A named network is trained on logits for bce; its layers end in what the module itself does not do.
-    is_logit = network.layers[-1:] == ({"op": "sigmoid"},) and layers_of(module, is_logit=False) != network.layers
-    return nn.Sequential(module, nn.Sigmoid()) if is_logit else module
+    return nn.Sequential(module, nn.Sigmoid()) if network.is_logit else module
 
 
 def _part(layer: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> nn.Module:

@@ -231,7 +231,7 @@ def _number(argument: str, loss: object, value: Any) -> Tensor:
 
 def _copied(role: str, module: nn.Module) -> nn.Module:
     try:
-        return copy.deepcopy(module)
+        return copy.deepcopy(module).train()
     except Exception as error:  # a user's module may hold anything
         raise InputError(f"{role} cannot be copied, as it must be to be trained: {error}") from error
 
