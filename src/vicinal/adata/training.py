@@ -47,7 +47,7 @@ def _positions(adata: ad.AnnData, given: Any, n_components: int) -> NDArray[np.f
             hint = did_you_mean(given, adata.obsm)
             raise InputError(f"{name}={given!r} is not in adata.obsm; it has {listing(adata.obsm)}.{hint}")
         name, given = f"{name}={given!r}", adata.obsm[keys[0]]
-    positions = np.asarray(given)
+    positions = _as_array(name, given)
     if positions.dtype.kind not in "fiu" or positions.shape != (adata.n_obs, n_components):
         shown = f"{positions.dtype} {positions.shape}"
         raise InputError(
@@ -64,13 +64,20 @@ def _positions(adata: ad.AnnData, given: Any, n_components: int) -> NDArray[np.f
 def _validation(adata: ad.AnnData, given: Any, representation: Representation | None) -> dict[str, np.ndarray]:
     if isinstance(given, ad.AnnData):
         return {"validation_rows": _rows_of(given, adata, representation)}
-    values = np.asarray(given)
+    values = _as_array("validation", given)
     if values.ndim == 2:
         return {"validation_rows": dense_values(_fitting(values, representation), "validation")}
     if values.dtype != bool or values.shape != (adata.n_obs,):
         wanted = f"a boolean mask {(adata.n_obs,)}, rows (m, n_features), a share of the cells, or an AnnData"
         raise InputError(f"validation is {values.dtype} {values.shape}; expected {wanted}")
     return {"validation": values}
+
+
+def _as_array(name: str, given: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(given)
+    except ValueError as error:  # rows of different lengths
+        raise InputError(f"{name} is no array: {error}") from error
 
 
 def _rows_of(others: ad.AnnData, adata: ad.AnnData, representation: Representation | None) -> NDArray[np.float32]:

@@ -143,16 +143,18 @@ class Training(pl.LightningModule):
         for within, draw in enumerate(self._sampler.draw(n_updates, seed), first):
             self._within = within
             schedule.step()
-            self._update(draw)
+            # Lightning counts the steps that are taken through it, by which its callbacks know that there was one.
+            is_last = within == first + n_updates - 1
+            self._update(draw, self.optimizers() if is_last else self._optimizer)
 
-    def _update(self, draw: Draw) -> None:
+    def _update(self, draw: Draw, optimizer: Any) -> None:
         assert self._losses is not None
         losses = self._losses.of(draw)
         total = torch.stack(list(losses.values())).sum()
         self._optimizer.zero_grad(set_to_none=True)
         self.manual_backward(total)
         nn.utils.clip_grad_value_(self.parameters(), CLIP)
-        self._optimizer.step()
+        optimizer.step()
         self._put_back_fixed()
         for name, value in losses.items():
             self._sums[name] = self._sums.get(name, 0) + value.detach()
