@@ -152,13 +152,15 @@ class Training(pl.LightningModule):
         for update in range(n_updates):
             self._within = first + update
             schedule.step()
-            self._update(draws[update * self._n_parts : (update + 1) * self._n_parts])
+            # Lightning counts the steps that are taken through it, by which its callbacks know that there was one.
+            optimizer = self.optimizers() if update == n_updates - 1 else self._optimizer
+            self._update(draws[update * self._n_parts : (update + 1) * self._n_parts], optimizer)
 
-    def _update(self, draws: list[Draw]) -> None:
+    def _update(self, draws: list[Draw], optimizer: Any) -> None:
         self._optimizer.zero_grad(set_to_none=True)
         found = self._slopes(draws)
         nn.utils.clip_grad_value_(self.parameters(), CLIP)
-        self._optimizer.step()
+        optimizer.step()
         self._put_back_fixed()
         for losses in found:
             for name, value in losses.items():
