@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 PLUGINS_STAMP := $(VENV)/.plugins-installed
 JOBS ?= 2
 
-.PHONY: demo test test-slow lint peers clean
+.PHONY: demo test test-slow lint peers peers-tf clean
 
 demo: $(STAMP)
 	$(BIN)/vicinal demo --out demo
@@ -42,5 +42,10 @@ peers:
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers/requirements.txt
 
+# ParametricUMAP of umap-learn: TensorFlow has demands of its own.
+peers-tf:
+	$(PYTHON) -m venv .venv-tf
+	.venv-tf/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers/requirements-tf.txt
+
 clean:
-	rm -rf $(VENV) .venv-peers demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-peers .venv-tf demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -233,7 +233,8 @@ class Optimizer(Protocol):
 
     It may also have
 
-    - ``check(n_obs, n_components, n_features, arrays, has_fixed)``, called before any work, to raise `InputError`.
+    - ``check(n_obs, n_components, n_features, arrays, has_fixed, networks, callbacks)``, called by keyword before any
+      work, to raise `InputError`; the last two as in `OptimizeRequest`.
     - ``takes_callback(callback)``, whether a user's callback is one that it calls itself.
     - ``networks()``, role to ``(name, params)`` of the backends of the stage ``network`` that it needs.
     - ``apply(module, network, rows, n_jobs)``, what a `FittedNetwork` without layers makes of rows; ``module`` is one

@@ -183,8 +183,10 @@ def make_plan(source: Source, options: EmbedOptions, manager: Manager | None = N
     _check_forms(stages)
     _check_components(stages, options.n_components)
     _check_metric(stages.get("knn"), options)
-    _check_optimizer(stages["optimizer"], source, options.n_components)
     _check_labels(stages, options, manager)
+    course = hand_on_callbacks(course, stages["optimizer"].backend)
+    networks = _plan_networks(stages["optimizer"], manager)
+    _check_optimizer(stages["optimizer"], source, options.n_components, networks, course)
     plan = Plan(
         method=options.method,
         n_obs=source.n_obs,
@@ -201,8 +203,8 @@ def make_plan(source: Source, options: EmbedOptions, manager: Manager | None = N
         neighbors_key=_key_of_used(source, options, picks),
         labels=options.labels,
         notes=(*source.notes, *notes, *course.notes),
-        course=hand_on_callbacks(course, stages["optimizer"].backend),
-        networks=_plan_networks(stages["optimizer"], manager),
+        course=course,
+        networks=networks,
     )
     plan = dataclasses.replace(plan, sub_plans=_plan_sub_maps(plan, source))
     return dataclasses.replace(plan, forecast=forecast(plan, source))
@@ -296,7 +298,10 @@ def build_network(role: str, name: str, params: Mapping[str, Any], manager: Mana
     InputError
         If there is no such backend, or it has no such parameter.
     """
-    entry = manager.resolve("network", name)
+    try:
+        entry = manager.resolve("network", name)
+    except InputError as error:
+        raise InputError(f"{role}: {error}") from error
     assert isinstance(entry.spec, BackendSpec)
     for given in params:
         if given not in entry.spec.fields:
@@ -671,8 +676,10 @@ def _check_forms(stages: Mapping[str, Choice]) -> None:
         raise InputError(msg)
 
 
-def _check_optimizer(optimizer: Choice, source: Source, n_components: int) -> None:
-    """Let an optimizer look at the sizes of what it will get."""
+def _check_optimizer(
+    optimizer: Choice, source: Source, n_components: int, networks: Mapping[str, Choice], course: Course
+) -> None:
+    """Let an optimizer look at the sizes, and at what else it will get."""
     check = getattr(optimizer.backend, "check", None)
     if check is not None:
         rows = source.representation
@@ -682,6 +689,8 @@ def _check_optimizer(optimizer: Choice, source: Source, n_components: int) -> No
             n_features=0 if rows is None else rows.values.shape[1],
             arrays=source.arrays,
             has_fixed=source.fixed is not None,
+            networks={role: network.backend for role, network in networks.items()},
+            callbacks=course.handed_on,
         )
 
 

@@ -22,6 +22,9 @@ SYNONYMS = {
 }
 """Names that other packages use, to the ones used here."""
 
+IN_OTHERS = {"n_epochs": "n_training_epochs"}
+"""Arguments to what does the same in backends that do not take them."""
+
 SEPARATOR = "__"
 
 
@@ -75,7 +78,7 @@ def _ambiguous(given: str, name: str, owners: Sequence[tuple[str, str]]) -> str:
 
 def _unknown(given: str, takers: Sequence[tuple[str, str, Sequence[str]]], arguments: Sequence[str]) -> str:
     names = [field for _, _, fields in takers for field in fields]
-    meant = SYNONYMS.get(given)
+    meant = IN_OTHERS.get(given) if IN_OTHERS.get(given) in names else SYNONYMS.get(given)
     others = [name for name in (*names, *arguments) if name != given]
     hint = f" Did you mean {meant!r}?" if meant else did_you_mean(given, others)
     taken = "; ".join(f"{stage} {backend!r}: {', '.join(fields) or 'none'}" for stage, backend, fields in takers)

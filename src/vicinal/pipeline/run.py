@@ -19,6 +19,7 @@ import numpy as np
 from vicinal.contract.data import Graph, Layout, Neighbors
 from vicinal.contract.errors import InputError, StageError, VicinalError
 from vicinal.contract.functions import recordable
+from vicinal.contract.network import FittedModel
 from vicinal.contract.requests import GraphRequest, InitRequest, KnnRequest, OptimizeRequest, ScoreRequest
 from vicinal.contract.seeds import child_seed, generator
 from vicinal.contract.source import EmbedResult, LossHistory, Source
@@ -284,7 +285,7 @@ class Run:
         params = provenance["params"]
         if self.epoch < self.n_epochs:
             params |= {"n_epochs": self.epoch, "n_epochs_planned": self.n_epochs, "stopped_by": self.stopped_by}
-        fitted = getattr(self.optimization, "model", lambda: None)()
+        fitted = self._fitted()
         reusable = {
             "kind": "landmarks" if fitted is None else "network",
             "fitted": fitted,
@@ -308,6 +309,18 @@ class Run:
             if plan.course.snapshots
             else None,
         )
+
+    def _fitted(self) -> FittedModel | None:
+        """Return what the optimizer learned besides the layout, its networks under the full names of their builders."""
+        fitted = getattr(self.optimization, "model", lambda: None)()
+        if fitted is None:
+            return None
+        named = {
+            role: dataclasses.replace(network, builder=self.plan.networks[role].full_name)
+            for role, network in fitted.networks.items()
+            if role in self.plan.networks
+        }
+        return dataclasses.replace(fitted, **named)
 
     def provenance(self) -> dict[str, dict[str, Any]]:
         """Return the effective parameters, the backends and the versions of this run."""

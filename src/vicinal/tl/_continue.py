@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
+from vicinal.contract.errors import InputError, ModelError
 from vicinal.contract.options import EmbedOptions
+from vicinal.models import Model
 
 from .project import find_model
 
@@ -16,12 +19,21 @@ def with_loaded_model(options: EmbedOptions) -> EmbedOptions:
 
     Raises
     ------
+    InputError
+        If it is none of these.
     ModelError
         If it cannot be read.
     """
     loaded = {
-        name: find_model(value)
+        name: _found(value)
         for name, value in options.params.items()
         if name.rpartition("__")[2] == NAME and value is not None
     }
     return dataclasses.replace(options, params={**options.params, **loaded}) if loaded else options
+
+
+def _found(value: Any) -> Model:
+    try:
+        return find_model(value)
+    except (InputError, ModelError) as error:
+        raise type(error)(f"{NAME}: {error}") from error

@@ -12,7 +12,7 @@ from torch import nn
 
 from vicinal.api import FittedNetwork, apply_layers
 
-from .networks import load_state
+from .networks import evaluated, load_state
 from .surroundings import isolated
 
 TILE = 1024
@@ -47,8 +47,6 @@ def apply_stored(
 
 
 def _in_tiles(module: nn.Module, network: FittedNetwork, rows: NDArray[np.float32], n_jobs: int) -> NDArray[np.float32]:
-    from .training import evaluated
-
     module = module.cpu()
     made = np.empty((len(rows), int(np.prod(network.output_dims))), dtype=np.float32)
     tile = np.zeros((TILE, rows.shape[1]), dtype=np.float32)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -169,19 +170,28 @@ def check_module(role: str, module: Any) -> None:
 
 def check_shape(role: str, module: nn.Module, rows: Tensor, output_dims: tuple[int, ...]) -> None:
     """Raise `InputError` unless a module maps rows to the shape that is wanted."""
-    was_training = module.training
     try:
-        with torch.no_grad():
-            made = module.eval()(rows)
+        with torch.no_grad(), evaluated(module):
+            made = module(rows)
     except Exception as error:  # a user's module may fail in any way
-        msg = f"{role} cannot take rows of shape {tuple(rows.shape[1:])}: {str(error).splitlines()[0]}; see dims="
-        raise InputError(msg) from error
-    finally:
-        module.train(was_training)
+        why = str(error).partition("\n")[0] or type(error).__name__
+        raise InputError(f"{role} cannot take rows of shape {tuple(rows.shape[1:])}: {why}; see dims=") from error
     wanted = (len(rows), *output_dims)
     if not isinstance(made, Tensor) or tuple(made.shape) != wanted:
         given = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
         raise InputError(f"{role} made {given} of {len(rows)} rows; it must make {wanted}")
+
+
+@contextmanager
+def evaluated(modules: nn.Module) -> Iterator[None]:
+    """Use modules as they are applied, not trained, for a while."""
+    training = [module for module in modules.modules() if module.training]
+    modules.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def load_state(role: str, module: nn.Module, arrays: Mapping[str, Any]) -> None:

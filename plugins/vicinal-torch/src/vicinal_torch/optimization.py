@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import lightning.pytorch as pl
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -22,16 +20,18 @@ from .inference import apply_module, layers_of
 from .networks import Table, load_state
 from .optimizer_state import restore_optimizer, stored_optimizer
 from .rows import Rows
+from .side_by_side import PARTS, threads
 from .surroundings import interruptible, isolated
 from .task import BATCH_SIZE, Task
+from .trainer import make_trainer
 from .training import Training
+from .updates import go_on_from, make_optimizer
 from .warm_start import Regression
 
 FEWEST_UPDATES, UPDATES, CELLS = 1000, 2400, 20_000
 FEWEST_UPDATES_AN_EPOCH = 20
 REPORTS = 20
 WARM_START_STEPS = 400
-LEARNING_RATES = {True: 0.01, False: 0.2}
 OVERRIDES = ("learning_rate",)
 ROLES = ("encoder", "decoder")
 
@@ -90,20 +90,24 @@ class TorchOptimization:
         self.epoch, self.n_epochs = 0, self.schedule.n_epochs
         self.stopped_by: str | None = None
         self._pause: Callable[[], bool] = lambda: False
-        with isolated(task.request.n_jobs):
-            self._trainer = self._make_trainer(task.request.callbacks)
+        with self._isolated():
+            self._trainer = make_trainer(self._params, task.request.callbacks)
             self.device = self._trainer.strategy.root_device
+            one_processor = self.device.type == "cpu" and self._trainer.world_size == 1
+            self._n_parts = PARTS if task.is_plain and one_processor else 1
             modules = self._first_modules()
-            self._optimizer = self._make_optimizer(modules)
+            self._optimizer = make_optimizer(self._params, modules, self.device)
             self._training = Training(
                 task,
                 modules,
                 self._optimizer,
                 n_updates=self.schedule.n_updates,
                 n_epochs=self.n_epochs,
+                n_parts=self._n_parts,
                 at_end_of_epoch=self._end_epoch,
             )
-            self._continue()
+            if self._params.continue_from is not None:
+                go_on_from(self._params.continue_from.fitted, self._params, modules, self._optimizer)
             self._training.prepare(self.device)
             self._last = self._training.losses_now()
         self._moment = self._copied()
@@ -144,7 +148,7 @@ class TorchOptimization:
             while n_epochs and not self._end_epoch(self._last):
                 n_epochs -= 1
         elif n_epochs:
-            with isolated(self._task.request.n_jobs), self._overridden(**overrides), self._whole_epochs():
+            with self._isolated(), self._overridden(**overrides), self._whole_epochs():
                 self._fit(n_epochs)
 
     def state(self) -> Mapping[str, np.ndarray]:
@@ -197,55 +201,22 @@ class TorchOptimization:
         cells = np.arange(len(request.layout)) if trained is None else np.flatnonzero(trained)
         rows = Rows(request.representation, self._task.dims, self.device)
         seed = child_seed(request.seed, "warm start")
-        regression = Regression(network, rows, request.layout, cells, n_updates=n_updates, seed=seed)
         if n_updates and any(p.requires_grad for p in network.parameters()):
-            with interruptible():
-                self._make_trainer((), max_epochs=1, logger=False).fit(regression)
+            with interruptible(), threads(self._n_threads) as pool:
+                regression = Regression(
+                    network, rows, request.layout, cells, n_updates=n_updates, seed=seed, n_parts=self._n_parts
+                )
+                regression.pool = pool
+                make_trainer(self._params, (), max_epochs=1, logger=False).fit(regression)
         network.cpu()
 
-    def _make_trainer(self, callbacks: tuple[Any, ...], **changes: Any) -> pl.Trainer:
-        params = self._params
-        arguments = {
-            "accelerator": "gpu" if params.accelerator == "cuda" else params.accelerator,
-            "devices": params.devices,
-            "precision": params.precision,
-            "logger": params.logger,
-            "max_epochs": -1,
-            "enable_checkpointing": False,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "num_sanity_val_steps": 0,
-            **params.trainer_params,
-            **changes,
-        }
-        has_checkpoints = any(isinstance(callback, pl.callbacks.Checkpoint) for callback in callbacks)
-        arguments["enable_checkpointing"] = arguments["enable_checkpointing"] or has_checkpoints
-        try:
-            return pl.Trainer(callbacks=list(callbacks), **arguments)
-        except (TypeError, ValueError, RuntimeError) as error:  # Lightning's own errors derive from these
-            raise InputError(f"Lightning cannot make a trainer of these arguments: {error}") from error
+    def _isolated(self) -> AbstractContextManager[None]:
+        """Leave threads to torch only where what it adds up may depend on their number."""
+        return isolated(1 if self._task.is_plain else self._task.request.n_jobs)
 
-    def _make_optimizer(self, modules: Mapping[str, nn.Module]) -> torch.optim.Optimizer:
-        rate = self._params.learning_rate or LEARNING_RATES[self._params.parametric]
-        parameters = [p for module in modules.values() for p in module.parameters() if p.requires_grad]
-        if not parameters:
-            raise InputError("encoder has no parameters that can be trained")
-        make = self._params.torch_optimizer or functools.partial(torch.optim.Adam, fused=self.device.type != "mps")
-        made = make(parameters, lr=rate)
-        if not isinstance(made, torch.optim.Optimizer):
-            raise InputError(f"torch_optimizer made a {type(made).__name__}; give one such as torch.optim.AdamW")
-        return made
-
-    def _continue(self) -> None:
-        """Take up the weights, and the optimiser's state, of a trained model."""
-        if self._params.continue_from is None:
-            return
-        fitted: FittedModel = self._params.continue_from.fitted
-        for role, network in self._networks.items():
-            if role in fitted.networks:
-                load_state(role, network, fitted.networks[role].arrays)
-        if fitted.training and fitted.networks.keys() == self._networks.keys():
-            restore_optimizer(self._optimizer, fitted.training)
+    @property
+    def _n_threads(self) -> int:
+        return self._task.request.n_jobs if self._n_parts > 1 else 1
 
     def _fit(self, n_epochs: int) -> None:
         trainer, last = self._trainer, self.epoch + n_epochs
@@ -259,10 +230,10 @@ class TorchOptimization:
             return was_asked
 
         self._pause = pause
-        with interruptible():
+        with interruptible(), threads(self._n_threads) as self._training.pool:
             trainer.fit(self._training)
         if self.epoch < last and not was_asked:
-            self.stopped_by = _who_stopped(trainer)
+            self.stopped_by = _who_stopped(self._task.request.callbacks)
 
     def _end_epoch(self, losses: dict[str, float]) -> bool:
         self._last, self._moment, self.epoch = losses, self._copied(), self.epoch + 1
@@ -291,8 +262,8 @@ class TorchOptimization:
 
     def _begin_at(self, epoch: int) -> None:
         """Let a new trainer count from an epoch on."""
-        with isolated(self._task.request.n_jobs):
-            self._trainer = self._make_trainer(self._task.request.callbacks)
+        with self._isolated():
+            self._trainer = make_trainer(self._params, self._task.request.callbacks)
         self._training.first_epoch = epoch
 
     def _copied(self) -> dict[str, np.ndarray]:
@@ -332,8 +303,9 @@ def _given(state: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     return state[name]
 
 
-def _who_stopped(trainer: pl.Trainer) -> str:
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if getattr(callback, "stopped_epoch", 0):
-            return type(callback).__name__
+def _who_stopped(callbacks: tuple[Any, ...]) -> str:
+    """Return the callback that says it stopped the training, else the only one there is."""
+    said = [callback for callback in callbacks if getattr(callback, "stopped_epoch", 0)]
+    if said or len(callbacks) == 1:
+        return type((said or callbacks)[0]).__name__
     return "lightning"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.api import FittedNetwork, InputError, OptimizeRequest, child_seed, generator
+from vicinal.api import FittedNetwork, InputError, NetworkBuilder, OptimizeRequest, child_seed, generator
 
 from .params import TorchParams
 
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from .optimization import TorchOptimization
 
 ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
+PLAIN: dict[str, Any] = {
+    **{"encoder": "mlp", "decoder": "mlp", "torch_optimizer": None, "continue_from": None},
+    **{"logger": False, "devices": 1, "trainer_params": {}},
+}
+"""What needs no trial before the work."""
 
 
 class TorchOptimizer:
@@ -32,7 +37,8 @@ class TorchOptimizer:
                 from .networks import check_module
 
                 check_module(role, getattr(params, role))
-                setattr(self, role, type(getattr(params, role)).__qualname__)
+        for name, value in described(params).items():
+            setattr(self, name, value)
 
     def networks(self) -> dict[str, tuple[str, Mapping[str, Any]]]:
         """Return the networks that are named, by role."""
@@ -52,9 +58,17 @@ class TorchOptimizer:
         return isinstance(callback, Callback)
 
     def check(
-        self, *, n_obs: int, n_components: int, n_features: int, arrays: Mapping[str, np.ndarray], has_fixed: bool
+        self,
+        *,
+        n_obs: int,
+        n_components: int,
+        n_features: int,
+        arrays: Mapping[str, np.ndarray],
+        has_fixed: bool,
+        networks: Mapping[str, NetworkBuilder],
+        callbacks: tuple[Any, ...],
     ) -> None:
-        """Raise `InputError` where the sizes do not fit, before any work."""
+        """Raise `InputError` where sizes do not fit, or what the user gave cannot be used, before any work."""
         params = self.params
         if has_fixed and params.parametric:
             raise InputError("fixed: a network moves all cells; give landmark_positions=, or parametric=False")
@@ -66,6 +80,10 @@ class TorchOptimizer:
             raise InputError(f"validation: {left}; both are needed")
         _check_device(params.accelerator)
         self._check_model(n_features, n_components)
+        if callbacks or any(getattr(params, name) != default for name, default in PLAIN.items()):
+            from .trial import try_out
+
+            try_out(params, n_features=n_features, n_components=n_components, networks=networks, callbacks=callbacks)
 
     def _check_model(self, n_features: int, n_components: int) -> None:
         model = self.params.continue_from
@@ -89,6 +107,8 @@ class TorchOptimizer:
         held_out = self._held_out(len(request.layout), request.arrays, child_seed(request.seed, "held out"))
         trained = None if held_out is None else ~held_out
         is_network = self.params.parametric and rows is not None
+        if self.params.reconstruction and self.params.reconstruction_loss == "bce":
+            _check_shares(rows)
         task = Task(
             request=request,
             params=self.params,
@@ -119,8 +139,9 @@ class TorchOptimizer:
 
     def _record(self, optimization: TorchOptimization) -> None:
         """Keep what was left open as it was chosen."""
-        from .optimization import LEARNING_RATES, WARM_START_STEPS
+        from .optimization import WARM_START_STEPS
         from .task import BATCH_SIZE
+        from .updates import LEARNING_RATES
 
         params, schedule = self.params, optimization.schedule
         self.n_training_epochs, self.loss_report_frequency = schedule.n_training_epochs, schedule.loss_report_frequency
@@ -130,6 +151,34 @@ class TorchOptimizer:
         given = WARM_START_STEPS if params.warm_start_steps is None else params.warm_start_steps
         self.warm_start_steps = given if is_warm else 0
         self.accelerator = str(optimization.device)
+
+
+def described(params: TorchParams) -> dict[str, str]:
+    """Return the parameters that are no plain values as words, by which they are recorded."""
+    functions = ("encoder", "decoder", "torch_optimizer", "reconstruction_loss", "landmark_loss")
+    words = {name: _name(getattr(params, name)) for name in functions if callable(getattr(params, name))}
+    if params.dims is not None:
+        words["dims"] = str(tuple(params.dims))
+    if params.extra_losses:
+        words["extra_losses"] = ", ".join(map(_name, params.extra_losses))
+    if hasattr(params.continue_from, "manifest"):
+        words["continue_from"] = params.continue_from.manifest.fingerprint
+    plain = {
+        name: value for name, value in params.trainer_params.items() if isinstance(value, bool | int | float | str)
+    }
+    if plain:
+        words["trainer_params"] = ", ".join(f"{name}={value!r}" for name, value in sorted(plain.items()))
+    return words
+
+
+def _name(given: Any) -> str:
+    return getattr(given, "__qualname__", type(given).__qualname__)
+
+
+def _check_shares(rows: NDArray[np.float32] | None) -> None:
+    if rows is not None and rows.size and (rows.min() < 0 or rows.max() > 1):
+        msg = f"reconstruction_loss='bce' needs rows between 0 and 1; here they are {rows.min():g} to {rows.max():g}"
+        raise InputError(msg)
 
 
 def _check_device(accelerator: str) -> None:

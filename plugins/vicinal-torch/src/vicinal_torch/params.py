@@ -15,7 +15,14 @@ from .checks import require_count, require_flag, require_number, require_one_of
 NEGATIVES = ("batch", "uniform")
 SCHEDULES = ("one_cycle", "constant")
 RECONSTRUCTION_LOSSES = ("mse", "bce")
-OF_THE_TRAINER = ("callbacks", "logger", "accelerator", "devices", "precision", "max_epochs", "max_steps")
+PRECISIONS = ("32-true", "bf16-mixed")
+"""Those in which weights and rows are float32, and slopes need no scaling."""
+OF_EMBED = ("callbacks", "logger", "accelerator", "devices", "precision", "max_epochs", "max_steps")
+NOT_OURS = (
+    *("accumulate_grad_batches", "barebones", "fast_dev_run", "gradient_clip_algorithm", "gradient_clip_val"),
+    *("min_epochs", "min_steps", "num_nodes", "num_sanity_val_steps", "strategy"),
+)
+"""Arguments of the trainer that do not fit how updates are made here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,9 +133,9 @@ class TorchParams:
     accelerator
         Where: ``auto``, ``cpu``, ``cuda`` (``gpu``), ``mps``.
     devices
-        How many of them.
+        Which of them, as Lightning takes it: one, 1 or ``[2]``.
     precision
-        As Lightning takes it: ``32-true``, ``bf16-mixed``.
+        ``32-true``, or ``bf16-mixed``, in which Lightning multiplies matrices in bfloat16.
     trainer_params
         Other arguments of ``lightning.pytorch.Trainer``.
     """
@@ -160,7 +167,7 @@ class TorchParams:
     continue_from: Any = None
     logger: Any = False
     accelerator: str = "auto"
-    devices: int | str = 1
+    devices: int | str | Sequence[int] = 1
     precision: str = "32-true"
     trainer_params: Mapping[str, Any] = field(default_factory=dict)
 
@@ -178,10 +185,11 @@ class TorchParams:
             require_number(name, getattr(self, name))
         require_one_of("negatives", self.negatives, NEGATIVES)
         require_one_of("learning_rate_schedule", self.learning_rate_schedule, SCHEDULES)
+        require_one_of("precision", self.precision, PRECISIONS)
         _check_functions(self)
-        _check_together(self)
         for name in ("encoder_params", "decoder_params", "trainer_params"):
             _check_mapping(name, getattr(self, name))
+        _check_together(self)
         if self.dims is not None:
             _check_dims(self.dims)
         if self.validation is not None:
@@ -204,9 +212,15 @@ def _check_functions(params: TorchParams) -> None:
 def _check_together(params: TorchParams) -> None:
     if params.autoencoder_loss and not params.reconstruction:
         raise InputError("autoencoder_loss=True needs a decoder; give reconstruction=True too")
+    for role in ("encoder", "decoder"):
+        if getattr(params, f"{role}_params") and not isinstance(getattr(params, role), str):
+            raise InputError(f"{role}_params are for networks given by name; leave them out beside a module")
+    if not params.reconstruction and (params.decoder != "mlp" or params.decoder_params):
+        raise InputError("decoder needs reconstruction=True, without which it is not trained")
     if params.parametric:
         return
     for name, is_given in (
+        ("encoder", params.encoder != "mlp" or bool(params.encoder_params)),
         ("reconstruction", params.reconstruction),
         ("validation", params.validation is not None),
         ("continue_from", params.continue_from is not None),
@@ -219,10 +233,12 @@ def _check_together(params: TorchParams) -> None:
 def _check_mapping(name: str, value: Any) -> None:
     if not isinstance(value, Mapping):
         raise InputError(f"{name} is a {type(value).__name__}; give a dict")
-    own = [key for key in value if key in OF_THE_TRAINER] if name == "trainer_params" else []
-    if own:
-        other = "callbacks=, n_training_epochs= and the like are arguments of embed"
-        raise InputError(f"trainer_params holds {own[0]!r}; {other}")
+    for key in value if name == "trainer_params" else ():
+        if key in OF_EMBED:
+            other = "callbacks=, n_training_epochs= and the like are arguments of embed"
+            raise InputError(f"trainer_params holds {key!r}; {other}")
+        if key in NOT_OURS:
+            raise InputError(f"trainer_params holds {key!r}, which does not fit how updates are made here")
 
 
 def _check_dims(dims: Any) -> None:

@@ -25,9 +25,15 @@ TALKATIVE = ("lightning.pytorch", "lightning.fabric", "pytorch_lightning")
 
 @contextmanager
 def isolated(n_jobs: int) -> Iterator[None]:
-    """Use a number of threads, and leave the global state of torch and of Lightning's loggers as it is."""
+    """Use a number of threads, and leave the global state of torch and of Lightning's loggers as it is.
+
+    Slopes are taken, and numbers are float32, whatever the caller has chosen.
+    """
     with ExitStack() as stack:
         stack.enter_context(_threads(n_jobs))
+        stack.enter_context(_single_precision())
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.random.fork_rng(list(range(torch.cuda.device_count()))))
         stack.enter_context(_quiet())
         yield
@@ -41,6 +47,16 @@ def _threads(n_jobs: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def _single_precision() -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 @contextmanager

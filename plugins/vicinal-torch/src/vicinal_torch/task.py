@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import itertools
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vicinal.api import NetworkRequest, OptimizeRequest, TorchForm, child_seed
+from vicinal.api import InputError, NetworkRequest, OptimizeRequest, TorchForm, child_seed
 
 from .losses import Batch, global_correlation_loss, landmark_loss, pair_losses, reconstruction_loss
 from .networks import Table, check_shape
@@ -19,6 +22,7 @@ from .rows import Rows, Statistics
 from .sampling import Draw, EdgeSampler
 
 BATCH_SIZE = 1536
+OWN_NAMES = ("loss", "attraction", "repulsion", "reconstruction", "global_correlation", "landmarks", "validation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,11 @@ class Task:
         return None if self.held_out is None else ~self.held_out
 
     @property
+    def needs_rows(self) -> bool:
+        """Whether its losses look at the cells' rows."""
+        return self.params.parametric or self.params.global_correlation_loss_weight > 0
+
+    @property
     def form(self) -> TorchForm:
         """The objective's losses."""
         return self.request.objective.form("torch")
@@ -64,9 +73,18 @@ class Task:
         """
         return self.request.objective.negative_sample_rate * (1.0 if self.request.graph.directed else 0.5)
 
-    def sampler(self, device: torch.device) -> EdgeSampler:
-        """Return what draws batches of the trained cells."""
-        size = self.params.batch_size or BATCH_SIZE
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing of the user's is called on the way, nor a lower precision used, which belongs to a thread."""
+        params = self.params
+        modules = [params.encoder] if params.parametric else []
+        modules += [params.decoder] if params.reconstruction else []
+        own = [*params.extra_losses, *filter(callable, (params.reconstruction_loss, params.landmark_loss))]
+        return not own and all(isinstance(m, str) for m in modules) and params.precision in ("32-true", "32", 32)
+
+    def sampler(self, device: torch.device, n_parts: int = 1) -> EdgeSampler:
+        """Return what draws batches of the trained cells, or parts of batches."""
+        size = -(-(self.params.batch_size or BATCH_SIZE) // n_parts)
         uniform = self.params.negatives == "uniform"
         return EdgeSampler(self.request.graph, size, self.trained, device, uniform=uniform)
 
@@ -81,7 +99,7 @@ class Task:
         """Return a network built by name, or a copy of the user's; checked on two rows."""
         request = self._of_encoder() if role == "encoder" else self._of_decoder()
         given = getattr(self.params, role)
-        module = self.request.networks[role].build(request) if isinstance(given, str) else copy.deepcopy(given)
+        module = self.request.networks[role].build(request) if isinstance(given, str) else _copied(role, given)
         check_shape(role, module, torch.zeros(2, *request.input_dims), request.output_dims)
         return module
 
@@ -132,6 +150,7 @@ class Losses:
         positions, labels = task.request.arrays.get("landmark_positions"), task.request.labels
         self._positions = None if of_others else _on(device, positions)
         self._labels = None if of_others else _on(device, labels)
+        self._extra = named(params.extra_losses)
 
     def of_pairs(self, draw: Draw) -> dict[str, Tensor]:
         """Return the objective's losses alone, and the reconstruction's, as for cells that are not trained on."""
@@ -149,15 +168,14 @@ class Losses:
             losses["global_correlation"] = weight * global_correlation_loss(batch.rows, batch.places)
         if batch.landmarks is not None:
             losses["landmarks"] = params.landmark_loss_weight * self._of_landmarks(batch)
-        for extra in params.extra_losses:
-            losses[name_of(extra)] = extra(batch)
+        for name, extra in self._extra.items():
+            losses[name] = _number("extra_losses", extra, extra(batch))
         return losses
 
     def _batch(self, cells: Tensor) -> Batch:
-        encoder, rows = self._modules["encoder"], torch.empty(len(cells), 0)
-        if self._rows is not None:
-            rows = self._rows.take(cells)
-        places = encoder(cells) if self._rows is None else encoder(rows)
+        encoder = self._modules["encoder"]
+        rows = torch.empty(len(cells), 0) if self._rows is None else self._rows.take(cells)
+        places = encoder(cells if isinstance(encoder, Table) else rows)
         return Batch(
             cells=cells,
             rows=rows,
@@ -176,19 +194,46 @@ class Losses:
         if batch.reconstruction is None:
             return {}
         weight = self._task.params.reconstruction_loss_weight
-        return {"reconstruction": weight * self._reconstruction(batch.reconstruction, batch.rows)}
+        found = self._reconstruction(batch.reconstruction, batch.rows)
+        return {"reconstruction": weight * _number("reconstruction_loss", self._reconstruction, found)}
 
     def _of_landmarks(self, batch: Batch) -> Tensor:
         assert batch.landmarks is not None
         there = batch.landmarks.isfinite().all(1)
         if not there.any():
             return batch.places.sum() * 0
-        return self._landmark(batch.places[there], batch.landmarks[there])
+        found = self._landmark(batch.places[there], batch.landmarks[there])
+        return _number("landmark_loss", self._landmark, found)
 
 
 def name_of(loss: object) -> str:
     """Return the name by which a user's loss is reported."""
     return getattr(loss, "__name__", type(loss).__name__).replace("<lambda>", "extra").replace("/", "_")
+
+
+def named(losses: Iterable[Callable[[Batch], Tensor]]) -> dict[str, Callable[[Batch], Tensor]]:
+    """Return users' losses by names of which no two are the same, nor that of a loss that is always there."""
+    found: dict[str, Callable[[Batch], Tensor]] = {}
+    for loss in losses:
+        name = name_of(loss)
+        names = (name if i == 1 else f"{name}_{i}" for i in itertools.count(1))
+        found[next(name for name in names if name not in found and name not in OWN_NAMES)] = loss
+    return found
+
+
+def _number(argument: str, loss: object, value: Any) -> Tensor:
+    """Return what a user's loss gave; raise `InputError` unless it is one number as a tensor."""
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return value.reshape(())
+    given = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+    raise InputError(f"{argument}: {name_of(loss)!r} gave {given}; it must give a tensor that holds one number")
+
+
+def _copied(role: str, module: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(module)
+    except Exception as error:  # a user's module may hold anything
+        raise InputError(f"{role} cannot be copied, as it must be to be trained: {error}") from error
 
 
 def _on(device: torch.device, values: np.ndarray | None) -> Tensor | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -15,7 +16,9 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from vicinal.api import child_seed
 
+from .networks import evaluated
 from .sampling import Draw, EdgeSampler
+from .side_by_side import set_slopes, sum_of
 from .task import Losses, Task
 from .validation import Validation
 
@@ -55,6 +58,8 @@ class Training(pl.LightningModule):
         Updates in an epoch.
     n_epochs
         Epochs in all, for the schedule of the learning rate.
+    n_parts
+        Parts of a batch whose slopes are taken each in one thread, of ``pool``; 1 leaves threads to torch.
     at_end_of_epoch
         Called with the mean losses of the epoch, those of validation among them; true ends the training.
     """
@@ -67,6 +72,7 @@ class Training(pl.LightningModule):
         *,
         n_updates: int,
         n_epochs: int,
+        n_parts: int,
         at_end_of_epoch: Callable[[dict[str, float]], bool],
     ) -> None:
         super().__init__()
@@ -74,10 +80,13 @@ class Training(pl.LightningModule):
         self.networks = nn.ModuleDict(modules)
         self._task, self._optimizer = task, optimizer
         self.n_updates, self.n_epochs, self._at_end = n_updates, n_epochs, at_end_of_epoch
+        self._n_parts = n_parts
+        self.pool: ThreadPoolExecutor | None = None
         self.first_epoch, self._within = 0, 0
         self._sampler: EdgeSampler | None = None
         self._losses: Losses | None = None
         self._validation: Validation | None = None
+        self._fixed: tuple[Tensor, Tensor] | None = None
         self._sums: dict[str, Tensor] = {}
         self._found: dict[str, float] = {}
 
@@ -92,9 +101,13 @@ class Training(pl.LightningModule):
         from .rows import Rows
 
         task, values = self._task, self._task.request.representation
-        rows = Rows(values, task.dims, device) if task.params.parametric and values is not None else None
+        rows = Rows(values, task.dims, device) if task.needs_rows and values is not None else None
+        if task.request.fixed is not None:
+            fixed = np.flatnonzero(task.request.fixed)
+            self._fixed = torch.from_numpy(fixed).to(device), torch.tensor(task.request.layout[fixed]).to(device)
         # Double precision, which sums of weights need, is not everywhere.
-        self._sampler = task.sampler(device if device.type == "cuda" else torch.device("cpu"))
+        at = device if device.type == "cuda" else torch.device("cpu")
+        self._sampler = task.sampler(at, self._n_parts)
         self._losses = Losses(task, self.networks, rows, device)
         self._validation = Validation.of(task, self._losses, self.networks, device)
 
@@ -135,30 +148,37 @@ class Training(pl.LightningModule):
         n_updates = min(UPDATES_A_STEP, self.n_updates - first)
         seed = child_seed(self._task.request.seed, "batches", str(self.epoch), str(first), str(self.global_rank))
         schedule = cast(LambdaLR, self.lr_schedulers())
-        for within, draw in enumerate(self._sampler.draw(n_updates, seed), first):
-            self._within = within
+        draws = self._sampler.draw(n_updates * self._n_parts, seed)
+        for update in range(n_updates):
+            self._within = first + update
             schedule.step()
-            self._update(draw)
+            self._update(draws[update * self._n_parts : (update + 1) * self._n_parts])
 
-    def _update(self, draw: Draw) -> None:
-        assert self._losses is not None
-        losses = self._losses.of(draw)
-        total = torch.stack(list(losses.values())).sum()
+    def _update(self, draws: list[Draw]) -> None:
         self._optimizer.zero_grad(set_to_none=True)
-        self.manual_backward(total)
+        found = self._slopes(draws)
         nn.utils.clip_grad_value_(self.parameters(), CLIP)
-        self._release_fixed()
         self._optimizer.step()
-        for name, value in losses.items():
-            self._sums[name] = self._sums.get(name, 0) + value.detach()
+        self._put_back_fixed()
+        for losses in found:
+            for name, value in losses.items():
+                self._sums[name] = self._sums.get(name, 0) + value.detach() / len(found)
 
-    def _release_fixed(self) -> None:
-        """Leave cells that are fixed without a slope."""
-        fixed = self._task.request.fixed
-        if fixed is not None:
+    def _slopes(self, draws: list[Draw]) -> list[dict[str, Tensor]]:
+        assert self._losses is not None
+        if self._n_parts > 1:
+            parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+            return set_slopes(self._losses.of, draws, parameters, self.pool)
+        losses = self._losses.of(draws[0])
+        self.manual_backward(sum_of(losses))
+        return [losses]
+
+    def _put_back_fixed(self) -> None:
+        """Put cells that are fixed where they were: optimisers may move what has no slope, as by weight decay."""
+        if self._fixed is not None:
             places = self.networks["encoder"].places
-            assert isinstance(places, nn.Parameter) and places.grad is not None
-            places.grad[torch.from_numpy(fixed.copy()).to(places.device)] = 0
+            assert isinstance(places, nn.Parameter)
+            places.data[self._fixed[0]] = self._fixed[1]
 
     def validation_step(self, batch: int, batch_idx: int) -> None:
         """Take the losses of cells that are never trained on; callbacks know their sum as ``val_loss``."""
@@ -169,7 +189,8 @@ class Training(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Report the means of the epoch, and pause."""
-        parts = {name: float(value) / self.n_updates for name, value in self._sums.items()}
+        # A trainer may have been told to take fewer.
+        parts = {name: float(value) / (self._within + 1) for name, value in self._sums.items()}
         losses = {"loss": sum(parts.values()), **parts}
         self.log_dict(losses)
         if self._at_end(losses | self._found):
@@ -193,18 +214,6 @@ class Training(pl.LightningModule):
                     sums[name] = sums.get(name, 0.0) + float(value) / n_updates
             found = {} if self._validation is None else self._validation.losses()
         return {"loss": sum(sums.values()), **sums, **found}
-
-
-@contextmanager
-def evaluated(modules: nn.Module) -> Iterator[None]:
-    """Use modules as they are applied, not trained, for a while."""
-    training = [module for module in modules.modules() if module.training]
-    modules.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def one_cycle(share: float) -> float:

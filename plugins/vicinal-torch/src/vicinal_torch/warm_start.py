@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from .rows import Rows
+from .side_by_side import set_slopes, sum_of
 from .training import UPDATES_A_STEP, counting, one_cycle
 
 BATCH_SIZE = 1024
@@ -30,12 +32,14 @@ class Regression(pl.LightningModule):
         *,
         n_updates: int,
         seed: int,
+        n_parts: int,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.network = network
         self._rows, self._layout, self._cells = rows, torch.tensor(layout), torch.from_numpy(cells)
-        self._n_updates = n_updates
+        self._n_updates, self._n_parts = n_updates, n_parts
+        self.pool: ThreadPoolExecutor | None = None
         self._generator = torch.Generator().manual_seed(seed)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -55,10 +59,17 @@ class Regression(pl.LightningModule):
             cells = self._cells[drawn]
             self._update(optimizer, cells, one_cycle(update / self._n_updates))
 
-    def _update(self, optimizer: Any, cells: torch.Tensor, share: float) -> None:
+    def _update(self, optimizer: Any, cells: Tensor, share: float) -> None:
         for group in optimizer.param_groups:
             group["lr"] = share * LEARNING_RATE
-        wanted = self._layout[cells].to(self.device)
         optimizer.zero_grad(set_to_none=True)
-        self.manual_backward(nn.functional.mse_loss(self.network(self._rows.take(cells)), wanted))
+        if self._n_parts > 1:
+            parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+            set_slopes(self._losses, cells.chunk(self._n_parts), parameters, self.pool)
+        else:
+            self.manual_backward(sum_of(self._losses(cells)))
         optimizer.step()
+
+    def _losses(self, cells: Tensor) -> dict[str, Tensor]:
+        wanted = self._layout[cells].to(self.device)
+        return {"regression": nn.functional.mse_loss(self.network(self._rows.take(cells)), wanted)}
