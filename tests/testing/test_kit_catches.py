@@ -785,6 +785,14 @@ def needs_units(self, request):
     return SoundNetwork.build(self, request) if request.input_scale.all() else None
 
 
+def keeps_units_apart(self, request):
+    network = type("Plain", (SoundNetwork,), {"network": lambda s, w, r: network_of(w, r, layers=None)})(None)
+    made = network.build(request)
+    if request.input_center is not None:
+        made.weights.append(made.weights[0][:1])
+    return made
+
+
 def frozen(self, request):
     return SoundNetwork.build(self, request).requires_grad_(False)
 
@@ -797,6 +805,7 @@ def frozen(self, request):
         (ignores_the_seed, "test_another_seed_gives_other_weights"),
         (needs_units, "test_works_without_knowing_the_units"),
         (frozen, "test_has_weights_that_can_be_trained"),
+        (keeps_units_apart, "test_can_be_built_again_for_its_weights"),
     ],
 )
 def test_unsound_builder_of_networks_is_caught(failures, build, check):

@@ -366,6 +366,19 @@ def read_layout(adata: ad.AnnData, key: str) -> np.ndarray:
     return dense_values(adata.obsm[key], key, adata.obs_names)
 
 
+def read_places(adata: ad.AnnData, basis: str | None) -> np.ndarray:
+    """Return the places of cells in a map.
+
+    Raises
+    ------
+    InputError
+        If it is not there, or holds NaN or infinity.
+    """
+    if basis is None or basis not in adata.obsm:
+        raise InputError(f"basis={basis!r} is not in adata.obsm; it has {listing(adata.obsm)}. Project the cells first")
+    return read_layout(adata, basis)
+
+
 def _scalar(value: Any) -> Any:
     # Old scanpy files hold numbers and words as arrays of one.
     return value.item() if isinstance(value, np.ndarray) and value.size == 1 else value

@@ -69,7 +69,8 @@ class Source:
     Attributes
     ----------
     arrays
-        Extra inputs by name: ``positions``, ``paga_positions``, ``paga_groups``, ``sample_groups``.
+        Extra inputs by name: ``positions``, ``paga_positions``, ``paga_groups``, ``sample_groups``; for networks
+        ``landmark_positions``, ``validation``, ``validation_rows``.
     labels
         int64 ``(n_obs,)`` codes, ``-1`` for unknown; None where no labels were named.
     obsm_keys

@@ -28,6 +28,8 @@ BUILTIN_MODULES = ("vicinal.backends", "vicinal.pipeline.presets")
 KNOWN_ELSEWHERE = {
     ("method", "parametric_umap"): "vicinal-torch",
     ("optimizer", "torch"): "vicinal-torch",
+    ("network", "mlp"): "vicinal-torch",
+    ("network", "residual"): "vicinal-torch",
     ("knn", "faiss"): "vicinal-faiss",
 }
 """Backends of known distributions, so that a missing one can be named."""

@@ -65,6 +65,17 @@ class NetworkConformance(Conformance):
         nothing: dict[str, Any] = dict.fromkeys(("input_center", "input_scale", "output_center", "output_scale"))
         assert np.isfinite(_mapped(self.build(**nothing), _rows((8,)))).all()
 
+    def test_can_be_built_again_for_its_weights(self) -> None:
+        """A model that is loaded knows shapes and parameters alone; its weights must fit what is built of those."""
+        network = self.build()
+        if callable(getattr(network, "layers", None)):
+            pytest.skip("it is applied by its layers, and never built again")
+        nothing: dict[str, Any] = dict.fromkeys(("input_center", "input_scale", "output_center", "output_scale"))
+        shapes, again = (
+            {name: array.shape for name, array in _weights(made).items()} for made in (network, self.build(**nothing))
+        )
+        assert shapes == again, "its arrays must have the same names and shapes with and without centers and scales"
+
     def test_tells_rows_apart(self) -> None:
         for input_dims, output_dims in self.dims:
             made = _mapped(self.build(input_dims, output_dims), _rows(input_dims))

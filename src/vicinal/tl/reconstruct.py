@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from vicinal.adata.genes import read_gene_map
 from vicinal.adata.keys import check_key
-from vicinal.adata.read import check_adata, check_writable, read_layout
+from vicinal.adata.read import check_adata, check_writable, read_places
 from vicinal.adata.write import put_reconstruction
-from vicinal.contract.errors import InputError, ModelError, listing
+from vicinal.contract.errors import InputError, ModelError
 from vicinal.contract.options import EmbedOptions
 from vicinal.models import Model
 from vicinal.models.network import apply_network
@@ -81,7 +81,8 @@ def reconstruct(
     found = find_model(adata if model is None else model, key)
     name = _representation(found)
     gene_map = read_gene_map(adata, name, _n_features(found)) if genes else None
-    where = _checked(places, found) if places is not None else _stored_places(adata, found, basis)
+    given = read_places(adata, found.manifest.basis if basis is None else basis) if places is None else places
+    where = _checked(given, found)
     made = _decoded(found, where, decoder, n_jobs)
     made = made if gene_map is None else gene_map.genes(made)
     if places is not None:
@@ -113,13 +114,6 @@ def _checked(places: Any, model: Model) -> NDArray[np.float32]:
     if not np.isfinite(values).all():
         raise InputError("places holds NaN or infinite values; give finite ones")
     return np.ascontiguousarray(values, dtype=np.float32)
-
-
-def _stored_places(adata: AnnData, model: Model, basis: str | None) -> NDArray[np.float32]:
-    basis = model.manifest.basis if basis is None else basis
-    if basis is None or basis not in adata.obsm:
-        raise InputError(f"basis={basis!r} is not in adata.obsm; it has {listing(adata.obsm)}. Project the cells first")
-    return _checked(read_layout(adata, basis), model)
 
 
 def _decoded(model: Model, places: NDArray[np.float32], module: Any, n_jobs: int | None) -> NDArray[np.float32]:
