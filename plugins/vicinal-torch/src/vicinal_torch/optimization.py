@@ -22,7 +22,7 @@ from .optimizer_state import restore_optimizer, stored_optimizer
 from .rows import Rows
 from .side_by_side import PARTS, threads
 from .surroundings import interruptible, isolated
-from .task import BATCH_SIZE, Task
+from .task import Task
 from .trainer import make_trainer
 from .training import Training
 from .updates import go_on_from, make_optimizer
@@ -58,7 +58,7 @@ class Schedule:
     def of(cls, task: Task) -> Schedule:
         """Return what was asked for, or is thought right for a number of cells."""
         params, graph = task.params, task.request.graph
-        an_epoch = max(-(-len(graph.indices) // (params.batch_size or BATCH_SIZE)), FEWEST_UPDATES_AN_EPOCH)
+        an_epoch = max(-(-len(graph.indices) // task.batch_size), FEWEST_UPDATES_AN_EPOCH)
         wanted = max(FEWEST_UPDATES, UPDATES * math.sqrt(graph.n_obs / CELLS))
         n_epochs = params.n_training_epochs
         n_epochs = math.ceil(wanted / an_epoch) if n_epochs is None else int(n_epochs)
@@ -120,6 +120,11 @@ class TorchOptimization:
             return encoder.places.detach().cpu().numpy().copy()
         assert request.representation is not None
         return apply_module(encoder, self._fitted("encoder"), request.representation, request.n_jobs)
+
+    @property
+    def batch_size(self) -> int:
+        """Edges in a batch."""
+        return self._task.batch_size
 
     def losses(self) -> dict[str, float]:
         """Return the mean losses of the last epoch by name, ``loss`` their sum, and those of validation."""

@@ -140,12 +140,11 @@ class TorchOptimizer:
     def _record(self, optimization: TorchOptimization) -> None:
         """Keep what was left open as it was chosen."""
         from .optimization import WARM_START_STEPS
-        from .task import BATCH_SIZE
         from .updates import LEARNING_RATES
 
         params, schedule = self.params, optimization.schedule
         self.n_training_epochs, self.loss_report_frequency = schedule.n_training_epochs, schedule.loss_report_frequency
-        self.batch_size = params.batch_size or BATCH_SIZE
+        self.batch_size = optimization.batch_size
         self.learning_rate = params.learning_rate or LEARNING_RATES[params.parametric]
         is_warm = params.parametric and params.continue_from is None
         given = WARM_START_STEPS if params.warm_start_steps is None else params.warm_start_steps

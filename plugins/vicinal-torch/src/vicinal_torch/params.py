@@ -85,7 +85,7 @@ class TorchParams:
     dims
         Shape in which a network gets a row, such as ``(1, 28, 28)``; None for ``(n_features,)``.
     batch_size
-        Edges in a step; None for 1,536.
+        Edges in a step; None for half the number of cells, from 256 to 1,536.
     n_training_epochs
         Epochs, in each of which as many edges are drawn as the graph has, and at least 20 steps taken; None for as many
         as make 2,400 steps for 20,000 cells, by the root of their number, at least 1,000.

@@ -21,7 +21,8 @@ from .params import TorchParams
 from .rows import Rows, Statistics
 from .sampling import Draw, EdgeSampler
 
-BATCH_SIZE = 1536
+SMALLEST_BATCH, BATCH = 256, 1536
+"""Edges in a batch: half as many as cells, within these."""
 OWN_NAMES = ("loss", "attraction", "repulsion", "reconstruction", "global_correlation", "landmarks", "validation")
 
 
@@ -61,6 +62,11 @@ class Task:
         return self.params.parametric or self.params.global_correlation_loss_weight > 0
 
     @property
+    def batch_size(self) -> int:
+        """Edges in a batch, as asked for, or as many as a number of cells is worth."""
+        return self.params.batch_size or min(max(self.request.graph.n_obs // 2, SMALLEST_BATCH), BATCH)
+
+    @property
     def form(self) -> TorchForm:
         """The objective's losses."""
         return self.request.objective.form("torch")
@@ -84,7 +90,7 @@ class Task:
 
     def sampler(self, device: torch.device, n_parts: int = 1) -> EdgeSampler:
         """Return what draws batches of the trained cells, or parts of batches."""
-        size = -(-(self.params.batch_size or BATCH_SIZE) // n_parts)
+        size = -(-self.batch_size // n_parts)
         uniform = self.params.negatives == "uniform"
         return EdgeSampler(self.request.graph, size, self.trained, device, uniform=uniform)
 
