@@ -31,7 +31,8 @@ def naive_loss(graph: Graph, objective: UmapObjective, layout: np.ndarray) -> di
             squared = float(((layout[i].astype(float) - layout[j]) ** 2).sum())
             q = 1 / (1 + objective.a * squared**objective.b)
             attraction += weights[i, j] * -np.log(q)
-            repulsion += weights[i].sum() * objective.repulsion_strength * -np.log(max(1 - q, 1e-4))
+            softened = 1 / (1 + objective.a * (squared + 0.001) ** objective.b)
+            repulsion += weights[i].sum() * objective.repulsion_strength * -np.log(1 - softened)
     ends = 1 if graph.directed else 2
     return {"attraction": attraction / weights.sum(), "repulsion": m / (ends * n) * repulsion / weights.sum()}
 
@@ -59,7 +60,8 @@ def test_its_gradient_is_along_the_expected_update(rng, objective, directed):
         difference = layout[i] - layout[j]
         squared = (difference**2).sum()
         pull = -2 * a * b * squared ** (b - 1) / (1 + a * squared**b) * difference
-        return pull, 2 * objective.repulsion_strength * b / (squared * (1 + a * squared**b)) * difference
+        softened = squared + 0.001
+        return pull, 2 * objective.repulsion_strength * b / (softened * (1 + a * softened**b)) * difference
 
     update = np.zeros_like(layout)
     rows = graph.to_scipy().toarray()

@@ -24,7 +24,8 @@ LONGEST_SIDE = 10.0
 METRICS = ("euclidean", "haversine")
 SPHERE = ((math.pi / 8, 7 * math.pi / 8), (0.0, 1.75 * math.pi))
 """Where a first layout lies on the sphere, polar angle and longitude: off the poles, and not closed."""
-LARGEST_REPULSION = -math.log(1e-4)
+SOFTENING = 1e-3
+"""Added to squared distances of pairs to keep apart, as umap-learn does where it divides by them."""
 NO_DISTANCE = 1e-12
 """Squared distance below which tensors count as coincident: there the logarithm has no slope that is finite."""
 
@@ -124,10 +125,13 @@ class UmapObjective:
         return np.logaddexp(0.0, self._log_odds(squared_distance))
 
     def repulsion(self, squared_distance: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Return ``-log(1 - q)`` times the repulsion strength, float64; ``1 - q`` counts as at least 1e-4."""
-        return self.repulsion_strength * np.minimum(
-            np.logaddexp(0.0, -self._log_odds(squared_distance)), LARGEST_REPULSION
-        )
+        """Return ``-log(1 - q)`` times the repulsion strength, float64, at the squared distance and 0.001.
+
+        Its slope is the force that umap-learn, and the kernels here, push by; without the addition coincident cells
+        would have no finite one.
+        """
+        softened = np.asarray(squared_distance, dtype=np.float64) + SOFTENING
+        return self.repulsion_strength * np.logaddexp(0.0, -self._log_odds(softened))
 
     def squared_distances(self, x: Layout, y: Layout) -> NDArray[np.float64]:
         """Return the squared distance of each row of ``x`` to the row of ``y`` beside it, in the output metric."""
@@ -173,7 +177,7 @@ def torch_form(a: float, b: float, repulsion_strength: float) -> TorchForm:
     log_odds = tensor_log_odds(a, b)
 
     def repulsion(squared: Any) -> Any:
-        return softplus(log_odds(squared).neg()).clamp(max=LARGEST_REPULSION).mul(repulsion_strength)
+        return softplus(log_odds(squared + SOFTENING).neg()).mul(repulsion_strength)
 
     return TorchForm(attraction=lambda squared: softplus(log_odds(squared)), repulsion=repulsion)
 
