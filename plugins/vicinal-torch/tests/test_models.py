@@ -111,6 +111,16 @@ class TestUsersOwn:
         with torch.no_grad():
             np.testing.assert_allclose(found, module.eval()(torch.tensor(rows)).numpy(), atol=1e-4, rtol=1e-4)
 
+    def test_a_lazy_one(self, cells, embed):
+        def lazy(width=16):
+            return torch.nn.Sequential(torch.nn.LazyLinear(width), torch.nn.ReLU(), torch.nn.LazyLinear(2))
+
+        adata = embed(cells(), encoder=lazy())
+        for module in (lazy(), lazy(17)):  # of which nothing is known yet
+            np.testing.assert_allclose(projected(adata.X, adata, encoder=module), adata.obsm[OBSM], atol=1e-6)
+        with pytest.raises(ModelError, match="does not fit the weights"):
+            projected(adata.X, adata, encoder=torch.nn.LazyLinear(2))
+
     def test_images(self, cells, embed):
         module = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 2), torch.nn.Flatten(), torch.nn.Linear(9, 2))
         adata = embed(cells(), encoder=module, dims=(1, 2, 4))

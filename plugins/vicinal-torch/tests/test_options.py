@@ -1,3 +1,5 @@
+import json
+
 import anndata as ad
 import numpy as np
 import pytest
@@ -47,6 +49,19 @@ class Deconv(torch.nn.Module):
 
     def forward(self, places):
         return self.second(self.first(places).view(-1, 4, 4, 2))
+
+
+class Stateful(torch.nn.Linear):
+    """A module with a state that is no array."""
+
+    def __init__(self):
+        super().__init__(8, 2)
+
+    def get_extra_state(self):
+        return {"a": 1}
+
+    def set_extra_state(self, state):
+        pass
 
 
 class Recorder(torch.nn.Module):
@@ -130,7 +145,11 @@ class TestEncoder:
         no_copy = linear(8, 2)
         no_copy.register_forward_hook(lambda *a: None)
         no_copy.generator = (i for i in range(3))
+        half = linear(8, 2)
+        half.register_buffer("few_bits", torch.ones(2, dtype=torch.bfloat16))
         bad = [
+            (half, "encoder holds 'few_bits' as torch.bfloat16"),
+            (Stateful(), "encoder holds '_extra_state' as dict"),
             ("nope", "encoder: network='nope'"),
             (linear, "encoder is the class Linear"),
             (3, "encoder is a int"),
@@ -690,6 +709,10 @@ class TestLabelsAndExtraLosses:
     @pytest.mark.parametrize("value", [3, "loss", [3], lambda b: b, None])
     def test_bad_ones(self, cells, refused, value):
         assert refused(cells(), extra_losses=value).startswith("extra_losses")
+
+    def test_a_plan_is_plain_data(self, cells):
+        plan = vc.tl.plan(cells(), method=KEY, extra_losses=(lambda b: b.places.mean(),), dims=(2, 4))
+        assert "extra_losses" not in json.dumps(plan.to_dict())
 
     def test_what_gives_no_number(self, cells, embed):
         for given in (1.0, torch.ones(3), None):

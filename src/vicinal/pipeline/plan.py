@@ -753,7 +753,13 @@ def _plain(params: Any) -> dict[str, Any]:
     if not dataclasses.is_dataclass(params) or isinstance(params, type):
         return {}
     values = {f.name: recordable(getattr(params, f.name)) for f in dataclasses.fields(params)}
-    return {name: value for name, value in values.items() if isinstance(value, bool | int | float | str | tuple)}
+    return {name: value for name, value in values.items() if _is_plain(value)}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return isinstance(value, bool | int | float | str)
 
 
 def _shown(params: Any) -> str:

@@ -9,10 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from vicinal.api import InputError, NetworkRequest, child_seed
 
 from .params import MlpParams, ResidualParams
+
+KEPT = (torch.float32, torch.float64, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
+"""What weights may be, so that any file can hold them."""
 
 
 class Mlp:
@@ -168,6 +172,15 @@ def check_module(role: str, module: Any) -> None:
         raise InputError(msg)
 
 
+def check_state(role: str, module: nn.Module) -> None:
+    """Raise `InputError` where a module holds what a model cannot keep."""
+    for name, value in module.state_dict().items():
+        dtype = value.dtype if isinstance(value, Tensor) else type(value).__name__
+        if dtype not in KEPT:
+            kept = ", ".join(str(one).removeprefix("torch.") for one in KEPT)
+            raise InputError(f"{role} holds {name!r} as {dtype}; a model keeps arrays of {kept}")
+
+
 def check_shape(role: str, module: nn.Module, rows: Tensor, output_dims: tuple[int, ...]) -> None:
     """Raise `InputError` unless a module maps rows to the shape that is wanted."""
     try:
@@ -198,8 +211,11 @@ def load_state(role: str, module: nn.Module, arrays: Mapping[str, Any]) -> None:
     """Put weights into a module; raise `InputError` where they are another network's."""
     state = module.state_dict()
     given = {name: torch.as_tensor(array) for name, array in arrays.items()}
-    shapes, wanted = ({name: value.shape for name, value in found.items()} for found in (given, state))
+    # Modules may be lazy: what they hold has no shape before they are first used.
+    lazy = {name for name, value in state.items() if is_lazy(value)}
+    shapes, wanted = ({n: v.shape for n, v in found.items() if n not in lazy} for found in (given, state))
     differing = sorted(name for name in {*shapes, *wanted} if shapes.get(name) != wanted.get(name))
+    differing += sorted(lazy - {*given})
     if differing:
         named = ", ".join(map(repr, differing[:3]))
         raise InputError(f"the {role} does not fit the weights, {named} differ; give the network that was trained")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from vicinal.api import InputError, NetworkRequest, OptimizeRequest, TorchForm, child_seed
 
 from .losses import Batch, global_correlation_loss, landmark_loss, pair_losses, reconstruction_loss
-from .networks import Table, check_shape
+from .networks import Table, check_shape, check_state
 from .params import TorchParams
 from .rows import Rows, Statistics
 from .sampling import Draw, EdgeSampler
@@ -106,6 +106,7 @@ class Task:
         request = self._of_encoder() if role == "encoder" else self._of_decoder()
         given = getattr(self.params, role)
         module = self.request.networks[role].build(request) if isinstance(given, str) else _copied(role, given)
+        check_state(role, module)
         check_shape(role, module, torch.zeros(2, *request.input_dims), request.output_dims)
         return module
 
