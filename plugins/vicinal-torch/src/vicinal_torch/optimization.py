@@ -94,7 +94,7 @@ class TorchOptimization:
             self._trainer = make_trainer(self._params, task.request.callbacks)
             self.device = self._trainer.strategy.root_device
             one_processor = self.device.type == "cpu" and self._trainer.world_size == 1
-            self._n_parts = PARTS if task.is_plain and one_processor else 1
+            self._n_parts = PARTS if self._params.is_plain and one_processor else 1
             modules = self._first_modules()
             self._optimizer = make_optimizer(self._params, modules, self.device)
             self._training = Training(
@@ -217,7 +217,7 @@ class TorchOptimization:
 
     def _isolated(self) -> AbstractContextManager[None]:
         """Leave threads to torch only where what it adds up may depend on their number."""
-        return isolated(1 if self._task.is_plain else self._task.request.n_jobs)
+        return isolated(1 if self._params.is_plain else self._task.request.n_jobs)
 
     @property
     def _n_threads(self) -> int:

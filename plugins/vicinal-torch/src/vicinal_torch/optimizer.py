@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.api import FittedNetwork, InputError, NetworkBuilder, OptimizeRequest, child_seed, generator
+from vicinal.api import Capabilities, FittedNetwork, InputError, NetworkBuilder, OptimizeRequest, child_seed, generator
 
 from .params import TorchParams
 
@@ -39,6 +40,14 @@ class TorchOptimizer:
                 check_module(role, getattr(params, role))
         for name, value in described(params).items():
             setattr(self, name, value)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do: the same bits for any number of threads where no module or function is the user's."""
+        from .specs import OPTIMIZER
+
+        is_deterministic = self.params.is_plain and self.params.accelerator in ("auto", "cpu")
+        return dataclasses.replace(OPTIMIZER.capabilities, deterministic=is_deterministic)
 
     def networks(self) -> dict[str, tuple[str, Mapping[str, Any]]]:
         """Return the networks that are named, by role."""

@@ -14,6 +14,7 @@ from .checks import require_count, require_flag, require_number, require_one_of
 
 NEGATIVES = ("batch", "uniform")
 SCHEDULES = ("one_cycle", "constant")
+FULL_PRECISION = ("32-true", "32", 32)
 RECONSTRUCTION_LOSSES = ("mse", "bce")
 PRECISIONS = ("32-true", "bf16-mixed")
 """Those in which weights and rows are float32, and slopes need no scaling."""
@@ -194,6 +195,14 @@ class TorchParams:
             _check_dims(self.dims)
         if self.validation is not None:
             _check_validation(self.validation)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing of the user's is called on the way, nor a lower precision used, which belongs to a thread."""
+        modules = [self.encoder] if self.parametric else []
+        modules += [self.decoder] if self.reconstruction else []
+        own = [*self.extra_losses, *filter(callable, (self.reconstruction_loss, self.landmark_loss))]
+        return not own and all(isinstance(module, str) for module in modules) and self.precision in FULL_PRECISION
 
 
 def _check_functions(params: TorchParams) -> None:

@@ -18,7 +18,11 @@ OPTIMIZER = BackendSpec(
     summary="Networks, or a free table of places, trained by torch and Lightning",
     params=TorchParams,
     capabilities=Capabilities(
-        inputs=("representation",), forms=("torch",), out_of_sample=True, devices=("cpu", "cuda", "mps")
+        inputs=("representation",),
+        forms=("torch",),
+        deterministic=True,
+        out_of_sample=True,
+        devices=("cpu", "cuda", "mps"),
     ),
     requires=("torch", "lightning"),
     install=INSTALL,

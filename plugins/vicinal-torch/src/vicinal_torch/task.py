@@ -79,15 +79,6 @@ class Task:
         """
         return self.request.objective.negative_sample_rate * (1.0 if self.request.graph.directed else 0.5)
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether nothing of the user's is called on the way, nor a lower precision used, which belongs to a thread."""
-        params = self.params
-        modules = [params.encoder] if params.parametric else []
-        modules += [params.decoder] if params.reconstruction else []
-        own = [*params.extra_losses, *filter(callable, (params.reconstruction_loss, params.landmark_loss))]
-        return not own and all(isinstance(m, str) for m in modules) and params.precision in ("32-true", "32", 32)
-
     def sampler(self, device: torch.device, n_parts: int = 1) -> EdgeSampler:
         """Return what draws batches of the trained cells, or parts of batches."""
         size = -(-self.batch_size // n_parts)
