@@ -35,7 +35,7 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(7)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def cells() -> Callable[..., ad.AnnData]:
     """Return a function that makes cells in round groups, whose names are not in the order of rows."""
 
@@ -52,7 +52,7 @@ def cells() -> Callable[..., ad.AnnData]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def embed() -> Callable[..., ad.AnnData]:
     """Return a function that makes a small map, quickly, and returns the AnnData."""
 

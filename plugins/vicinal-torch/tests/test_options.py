@@ -219,8 +219,9 @@ class TestEpochs:
         again = embed(cells(), n_training_epochs=0, warm_start_steps=0)
         assert mean_distance(adata.obsm[OBSM], again.obsm[OBSM]) > 0.1, "what the warm start has taught is all"
 
-    def test_left_open(self, cells, embed):
-        adata = embed(cells(n=40), n_training_epochs=None, loss_report_frequency=None, batch_size=None)
+    def test_left_open(self, cells, start):
+        adata = cells(n=40)
+        start(adata, n_training_epochs=None, loss_report_frequency=None, batch_size=None).finish(remaining=False)
         params = adata.uns[KEY]["params"]
         assert params["batch_size"] == 1536
         assert params["n_training_epochs"] == 50, "1,000 updates, 20 an epoch"
@@ -584,7 +585,7 @@ class TestLandmarks:
                 adata.copy(),
                 landmark_positions=wanted,
                 landmark_loss_weight=weight,
-                n_training_epochs=20,
+                n_training_epochs=10,
                 parametric=parametric,
                 warm_start_steps=50 if parametric else None,
             )
@@ -594,7 +595,7 @@ class TestLandmarks:
                 np.float32([[0, 0], [30, 0], [0, 30]])[adata.obs["group"].cat.codes.to_numpy()[~chosen]],
             )
         assert found[5.0] < found[0.2] < found[0.0]
-        assert found[5.0] < 3
+        assert found[5.0] < 5
         assert followed < 8 or not parametric, "a network takes the others along"
         np.testing.assert_allclose(
             made.uns[KEY]["loss"], sum(losses(made)[n] for n in ("attraction", "landmarks", "repulsion")), rtol=1e-5
@@ -623,7 +624,7 @@ class TestLandmarks:
 
     def test_old_cells_hold_their_places_while_new_ones_come(self, cells, embed):
         """The use they were made for: training goes on with new data, the map stays where it was."""
-        params = {"n_training_epochs": 20, "warm_start_steps": 200}
+        params = {"n_training_epochs": 10, "warm_start_steps": 100}
         old, new = cells(), cells(n=120, seed=3)
         new.X = new.X + np.float32(4)
         new.obs_names = [f"new{i}" for i in range(120)]

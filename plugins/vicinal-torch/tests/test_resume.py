@@ -53,15 +53,16 @@ class Kill(pl.Callback):
 
 WAYS = {
     "network": {},
-    "residual": {"encoder": "residual", "encoder_params": {"width": 16, "depth": 1}},
-    "table": {"parametric": False, "warm_start_steps": None},
-    "fixed": {"parametric": False, "warm_start_steps": None, "fixed": np.arange(120) < 20},
-    "decoder": {"reconstruction": True, "autoencoder_loss": True, "validation": 0.2},
-    "uniform": {"negatives": "uniform", "global_correlation_loss_weight": 0.5},
-    "directed": {"symmetrize": False},
-    "bf16": {"precision": "bf16-mixed"},
-    "sgd": {"torch_optimizer": lambda p, lr: torch.optim.SGD(p, lr=lr, momentum=0.9)},
-    "constant": {"learning_rate_schedule": "constant"},
+    "residual": {
+        **{"encoder": "residual", "encoder_params": {"width": 16, "depth": 1}},
+        "torch_optimizer": lambda p, lr: torch.optim.SGD(p, lr=lr, momentum=0.9),
+    },
+    "table": {"parametric": False, "warm_start_steps": None, "fixed": np.arange(120) < 20},
+    "decoder": {
+        **{"reconstruction": True, "autoencoder_loss": True, "validation": 0.2},
+        **{"negatives": "uniform", "global_correlation_loss_weight": 0.5},
+    },
+    "directed": {"symmetrize": False, "precision": "bf16-mixed", "learning_rate_schedule": "constant"},
     "module": {"encoder": noisy, "validation": 0.2},
 }
 
@@ -178,7 +179,7 @@ class TestCheckpoints:
 class TestContinueFrom:
     LONG = {"n_training_epochs": 10, "warm_start_steps": 100}
 
-    @pytest.fixture
+    @pytest.fixture(scope="class")
     def trained(self, cells, embed):
         return embed(cells(), learning_rate_schedule="constant", **self.LONG)
 

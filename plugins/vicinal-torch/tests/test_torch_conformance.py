@@ -156,6 +156,7 @@ def test_a_ring_is_laid_out_as_one():
     """Cells beside each other on the ring come to lie nearer than the others, whatever the start."""
     case = TestFreeTable()
     case.params = {**case.params, "n_training_epochs": 30, "loss_report_frequency": 1}
+    case.n_epochs = 30
     layout = case.finished(case.request())
     distances = cdist(layout, layout)
     np.fill_diagonal(distances, np.inf)
