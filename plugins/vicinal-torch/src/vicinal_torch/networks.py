@@ -13,6 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from vicinal.api import InputError, NetworkRequest, child_seed
 
+from .muon import SMALLEST_SIDE
 from .params import MlpParams, ResidualParams
 
 KEPT = (torch.float32, torch.float64, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
@@ -150,6 +151,12 @@ def _between(request: NetworkRequest, layers: Sequence[nn.Module]) -> Stack:
         if isinstance(part, Dense):
             part.draw(generator)
     return stack
+
+
+def hidden_weights(module: nn.Module) -> list[nn.Parameter]:
+    """Return the matrices between layers that both have several units."""
+    weights = [part.weight for part in module.modules() if isinstance(part, Dense)]
+    return [weight for weight in weights if min(weight.shape) >= SMALLEST_SIDE]
 
 
 class Table(nn.Module):

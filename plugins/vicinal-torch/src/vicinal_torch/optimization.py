@@ -28,7 +28,7 @@ from .training import Training
 from .updates import go_on_from, make_optimizer
 from .warm_start import Regression
 
-FEWEST_UPDATES, UPDATES, CELLS = 1000, 2400, 20_000
+FEWEST_UPDATES, UPDATES, CELLS = 1000, 2100, 20_000
 FEWEST_UPDATES_AN_EPOCH = 20
 REPORTS = 20
 WARM_START_STEPS = 400
@@ -61,7 +61,7 @@ class Schedule:
         an_epoch = max(-(-len(graph.indices) // task.batch_size), FEWEST_UPDATES_AN_EPOCH)
         wanted = max(FEWEST_UPDATES, UPDATES * math.sqrt(graph.n_obs / CELLS))
         n_epochs = params.n_training_epochs
-        n_epochs = math.ceil(wanted / an_epoch) if n_epochs is None else int(n_epochs)
+        n_epochs = max(1, round(wanted / an_epoch)) if n_epochs is None else int(n_epochs)
         frequency = params.loss_report_frequency or max(1, min(round(REPORTS / max(n_epochs, 1)), an_epoch))
         return cls(n_epochs, frequency, max(1, round(an_epoch / frequency)))
 

@@ -89,12 +89,12 @@ class TorchParams:
         Edges in a step; None for half the number of cells, from 256 to 1,536.
     n_training_epochs
         Epochs, in each of which as many edges are drawn as the graph has, and at least 20 steps taken; None for as many
-        as make 2,400 steps for 20,000 cells, by the root of their number, at least 1,000.
+        as make 2,100 steps for 20,000 cells, by the root of their number, at least 1,000.
     loss_report_frequency
         How often in an epoch the loss is reported; None for about 20 reports in all.
     torch_optimizer
-        What makes the optimiser: called with the parameters and ``lr=``, as `torch.optim.Adam` is, which it is for
-        None.
+        What makes the optimiser: called with the parameters and ``lr=``, as `torch.optim.AdamW` is. None for Muon on
+        the hidden layers of networks by name, and Adam for all else.
     learning_rate
         Its largest value; None for 0.01, for 0.2 where each cell moves by itself.
     learning_rate_schedule

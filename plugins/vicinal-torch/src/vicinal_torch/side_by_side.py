@@ -27,8 +27,14 @@ def threads(n_jobs: int) -> Iterator[ThreadPoolExecutor | None]:
     if n_jobs < 2:
         yield None
         return
-    with ThreadPoolExecutor(min(n_jobs, PARTS), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ThreadPoolExecutor(min(n_jobs, PARTS), initializer=_begin) as pool:
         yield pool
+
+
+def _begin() -> None:
+    """Set in a thread what belongs to each."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
 
 
 def set_slopes(

@@ -10,7 +10,8 @@ from torch import nn
 
 from vicinal.api import FittedModel, InputError
 
-from .networks import load_state
+from .muon import Muon
+from .networks import hidden_weights, load_state
 from .optimizer_state import restore_optimizer, stored_optimizer
 from .params import TorchParams
 
@@ -20,7 +21,7 @@ LEARNING_RATES = {True: 0.01, False: 0.2}
 def make_optimizer(
     params: TorchParams, modules: Mapping[str, nn.Module], device: torch.device
 ) -> torch.optim.Optimizer:
-    """Return the optimiser of some modules, Adam unless the user gave what makes one.
+    """Return the optimiser of some modules: `Muon` where they have hidden layers of this package, else Adam.
 
     Raises
     ------
@@ -33,7 +34,10 @@ def make_optimizer(
             raise InputError(f"{role} has no parameters that can be trained")
     parameters = [p for module in modules.values() for p in module.parameters() if p.requires_grad]
     if params.torch_optimizer is None:
-        return torch.optim.Adam(parameters, lr=rate, fused=device.type != "mps")
+        hidden = {id(weight) for module in modules.values() for weight in hidden_weights(module)}
+        if not hidden:
+            return torch.optim.Adam(parameters, lr=rate, fused=device.type != "mps")
+        return Muon([p for p in parameters if id(p) in hidden], [p for p in parameters if id(p) not in hidden], rate)
     try:
         made = params.torch_optimizer(parameters, lr=rate)
     except Exception as error:  # a user's function may fail in any way
