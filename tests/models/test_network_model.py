@@ -39,7 +39,7 @@ def handle(fitted, **changes):
 
 def model_of(fitted, **changes) -> store.Model:
     kept = handle(fitted, **changes)
-    return store.from_handle(parse_handle(kept), kept["arrays"], None)
+    return store.from_handle(parse_handle(kept), kept["arrays"])
 
 
 def cells(n=20, seed=0) -> ad.AnnData:
@@ -103,7 +103,7 @@ class TestRoundTrips:
 
     def test_arrays_in_memory_are_its_own(self):
         kept = handle(a_fitted_model())
-        made = store.from_handle(parse_handle(kept), kept["arrays"], None)
+        made = store.from_handle(parse_handle(kept), kept["arrays"])
         before = place(made, cells().obsm["X_pca"])
         kept["arrays"]["encoder_0"][:] = 0
         np.testing.assert_array_equal(place(made, cells().obsm["X_pca"]), before)

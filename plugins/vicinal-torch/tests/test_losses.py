@@ -7,6 +7,7 @@ from scipy import sparse  # noqa: E402
 from scipy.stats import chisquare  # noqa: E402
 
 from vicinal.api import Graph, InputError, KnnRequest, OptimizeRequest, TorchForm  # noqa: E402
+from vicinal.testing import OptimizerConformance  # noqa: E402
 from vicinal_torch.knn import TorchKnn, TorchKnnParams  # noqa: E402
 from vicinal_torch.losses import (  # noqa: E402
     Batch,
@@ -18,6 +19,7 @@ from vicinal_torch.losses import (  # noqa: E402
 from vicinal_torch.params import TorchParams  # noqa: E402
 from vicinal_torch.rows import Rows, statistics  # noqa: E402
 from vicinal_torch.sampling import NEGATIVES_AN_EDGE, WALK, Draw, EdgeSampler  # noqa: E402
+from vicinal_torch.specs import OPTIMIZER  # noqa: E402
 from vicinal_torch.task import Losses, Task, named  # noqa: E402
 from vicinal_torch.training import one_cycle  # noqa: E402
 from vicinal_torch.validation import Validation  # noqa: E402
@@ -188,9 +190,7 @@ class TestPairLosses:
         assert float(found["repulsion"]) == 0
 
     def test_slopes_are_finite_for_coincident_cells(self):
-        from vicinal.backends.objective.umap import UmapObjective, UmapParams
-
-        form = UmapObjective(UmapParams(a=1.6, b=0.8)).form("torch")
+        form = type("Case", (OptimizerConformance,), {"spec": OPTIMIZER})().make_objective().form("torch")
         draw = sampler(random_graph(30, 0.1, 2), 60).draw(1, seed=4)[0]
         places = torch.zeros(len(draw.cells), 2, requires_grad=True)
         sum(pair_losses(form, places, draw, 2.5).values()).backward()

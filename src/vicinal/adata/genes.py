@@ -48,8 +48,9 @@ def read_gene_map(adata: ad.AnnData, name: str, n_components: int) -> GeneMap:
         If the representation is not a PCA whose loadings are there, or ``.X`` is not what it was made from.
     """
     key = LOADINGS.get(name)
-    if key is None or key not in adata.varm or adata.varm[key].shape[1] < n_components:
-        msg = f"genes cannot be had from {name!r}: that needs a PCA with its loadings in adata.varm"
+    is_there = key in adata.varm and name in adata.obsm and adata.X is not None
+    if key is None or not is_there or adata.varm[key].shape[1] < n_components:
+        msg = f"genes cannot be had from {name!r}: that needs a PCA, its loadings in adata.varm, and .X"
         raise InputError(f"{msg}; sc.pp.pca(adata) writes obsm['X_pca'] and varm['PCs']")
     loadings = np.asarray(adata.varm[key], dtype=np.float32)[:, :n_components]
     center, some = _mean_of_genes(adata.X), np.unique(np.linspace(0, adata.n_obs - 1, N_CHECKED).astype(int))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vicinal.contract.errors import InputError, listing
 
@@ -79,3 +79,9 @@ def is_map(entry: object) -> bool:
     params = params if isinstance(params, Mapping) else {}
     ours = "backends" in entry or "projected_from" in entry
     return ours or {"a", "b"} <= set(params) or "perplexity" in params
+
+
+def feature_names(adata: AnnData, representation: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the names of a representation's columns where they are genes; None where they have none."""
+    in_obsm = representation["name"] in adata.obsm
+    return None if in_obsm else tuple(map(str, adata.var_names[: representation["n_pcs"]]))

@@ -17,7 +17,7 @@ from vicinal.models.match import match_columns
 from vicinal.models.store import MAX_LANDMARKS, NETWORK, Model, check_kind, from_handle, from_reference
 
 from .dense import check_shape, dense_values
-from .keys import check_free, map_keys
+from .keys import check_free, feature_names, map_keys
 from .read import check_adata, check_writable, has_slot, read_layout, slot_of
 from .write import put_map
 
@@ -46,9 +46,9 @@ def model_from_adata(adata: ad.AnnData, key: str | None = None, *, max_landmarks
             " in; make it again with vc.tl.embed(adata, use_rep=...)"
         )
         raise ModelError(msg)
-    features = _feature_names(adata, handle.representation)
     if handle.kind == NETWORK:
-        return from_handle(handle, adata.uns[key][HANDLE].get("arrays", {}), features)
+        return from_handle(handle, adata.uns[key][HANDLE].get("arrays", {}))
+    features = feature_names(adata, handle.representation)
     reference = read_representation_like(adata, handle.representation, None)
     layout = _read_places(adata, key, handle.basis)
     return from_reference(handle, reference, layout, features=features, max_landmarks=max_landmarks)
@@ -121,11 +121,6 @@ def read_representation_like(
         msg = f"{name!r} has {n_columns} columns here; the model was made from {n_features}"
         raise InputError(msg)
     return dense_values(stored, name, adata.obs_names, columns)
-
-
-def _feature_names(adata: ad.AnnData, representation: Mapping[str, Any]) -> tuple[str, ...] | None:
-    in_obsm = representation["name"] in adata.obsm
-    return None if in_obsm else tuple(map(str, adata.var_names[: representation["n_pcs"]]))
 
 
 def check_target(adata: ad.AnnData, model: Model, key_added: str | None) -> None:

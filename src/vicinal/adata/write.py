@@ -13,7 +13,7 @@ import numpy as np
 from vicinal.contract.source import EmbedResult
 from vicinal.models.store import handle_of
 
-from .keys import MapKeys
+from .keys import MapKeys, feature_names
 
 
 def write(adata: ad.AnnData, result: EmbedResult, keys: MapKeys, *, copy: bool) -> ad.AnnData | None:
@@ -28,7 +28,7 @@ def write(adata: ad.AnnData, result: EmbedResult, keys: MapKeys, *, copy: bool) 
         "versions": dict(result.reusable["versions"]),
         "timings": storable(result.timings),
         "score": storable(result.score),
-        "model": handle_of(result.reusable, keys.obsm),
+        "model": handle_of(result.reusable, keys.obsm, _features(adata, result)),
     }
     if result.snapshots is not None:
         epochs = sorted(result.snapshots)
@@ -38,6 +38,11 @@ def write(adata: ad.AnnData, result: EmbedResult, keys: MapKeys, *, copy: bool) 
     if result.kept:
         entry["init"] = dict(result.kept)
     return put_map(adata, result.layout, entry, keys, copy=copy)
+
+
+def _features(adata: ad.AnnData, result: EmbedResult) -> tuple[str, ...] | None:
+    representation = result.reusable["representation"]
+    return None if representation is None else feature_names(adata, representation)
 
 
 def put_map(

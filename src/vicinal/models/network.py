@@ -72,6 +72,8 @@ def check_network(manifest: Manifest, arrays: Mapping[str, np.ndarray]) -> None:
     wanted, takes = manifest.representation["n_features"], math.prod(fitted.encoder.input_dims)
     if takes != wanted:
         raise ModelError(f"its network takes {takes} columns; the manifest states {wanted}")
+    if manifest.features is not None and len(manifest.features) != wanted:
+        raise ModelError(f"the manifest names {len(manifest.features)} features for {wanted} columns")
     for network in fitted.networks.values():
         _check_dims(network)
         if network.layers:

@@ -147,23 +147,34 @@ def from_reference(
     return Model(manifest, arrays)
 
 
-def handle_of(reusable: Mapping[str, Any], basis: str) -> dict[str, Any]:
-    """Return what ``uns[key]["model"]`` holds: the manifest's text, and of a network the arrays."""
+def handle_of(reusable: Mapping[str, Any], basis: str, features: tuple[str, ...] | None = None) -> dict[str, Any]:
+    """Return what ``uns[key]["model"]`` holds: the manifest's text, and of a network the arrays.
+
+    A network keeps the names of its columns, where they have some: the AnnData may be in another order later.
+    """
     fitted = reusable.get("fitted")
     if fitted is None:
         return {"manifest": manifest_of_map(reusable, basis).to_json()}
     records, arrays = flatten(fitted)
     manifest = manifest_of_map(reusable, basis)
-    manifest = dataclasses.replace(manifest, arrays=describe(arrays), extra={**manifest.extra, RECORD: records})
+    manifest = dataclasses.replace(
+        manifest, features=features, arrays=describe(arrays), extra={**manifest.extra, RECORD: records}
+    )
     return {"manifest": manifest.to_json(), "arrays": arrays}
 
 
-def from_handle(manifest: Manifest, arrays: Mapping[str, Any], features: tuple[str, ...] | None) -> Model:
+def from_handle(manifest: Manifest, arrays: Mapping[str, Any]) -> Model:
     """Return the model of a handle that holds all of it."""
     # In the order they were in before a file sorted them: equal models are equal files.
     names = [name for name in manifest.arrays if name in arrays]
-    kept = {str(name): np.array(arrays[name]) for name in dict.fromkeys([*names, *arrays])}
-    return Model(dataclasses.replace(manifest, features=features), kept)
+    kept = {str(name): _as_stated(arrays[name], manifest.arrays.get(name)) for name in dict.fromkeys([*names, *arrays])}
+    return Model(manifest, kept)
+
+
+def _as_stated(value: Any, entry: ArrayEntry | None) -> np.ndarray:
+    """Return an array of a handle; those of no dimension come back from files as Python's numbers."""
+    is_number = entry is not None and entry.shape == () and np.ndim(value) == 0
+    return np.array(value, dtype=entry.dtype if entry is not None and is_number else None)
 
 
 def check_kind(manifest: Manifest) -> None:

@@ -311,14 +311,14 @@ class Run:
         )
 
     def _fitted(self) -> FittedModel | None:
-        """Return what the optimizer learned besides the layout, its networks under the full names of their builders."""
+        """Return what the optimizer learned besides the layout, its networks with the names of their builders."""
         fitted = getattr(self.optimization, "model", lambda: None)()
         if fitted is None:
             return None
         named = {
-            role: dataclasses.replace(network, builder=self.plan.networks[role].full_name)
+            role: dataclasses.replace(network, builder=choice.full_name, params=_params_of(choice))
             for role, network in fitted.networks.items()
-            if role in self.plan.networks
+            if (choice := self.plan.networks.get(role)) is not None
         }
         return dataclasses.replace(fitted, **named)
 
@@ -537,6 +537,11 @@ def _what_decides(plan: Plan) -> dict[str, Any]:
     """Return a plan as plain data, but for what its result does not depend on."""
     kept = {name: value for name, value in plan.to_dict().items() if name not in ("n_jobs", "forecast")}
     return {**kept, "sub_plans": [_what_decides(sub) for sub in plan.sub_plans]}
+
+
+def _params_of(choice: Choice) -> dict[str, Any]:
+    is_given = dataclasses.is_dataclass(choice.params) and not isinstance(choice.params, type)
+    return dataclasses.asdict(choice.params) if is_given else {}
 
 
 def _total(losses: Mapping[str, float]) -> float:

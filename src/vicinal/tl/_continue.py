@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from anndata import AnnData
+
 from vicinal.contract.errors import InputError, ModelError
 from vicinal.contract.options import EmbedOptions
 from vicinal.models import Model
@@ -36,4 +38,5 @@ def _found(value: Any) -> Model:
     try:
         return find_model(value)
     except (InputError, ModelError) as error:
-        raise type(error)(f"{NAME}: {error}") from error
+        hint = ". Or save the one you mean, vc.models.save(adata, path, key=...), and give its path"
+        raise type(error)(f"{NAME}: {error}{hint if isinstance(value, AnnData) else ''}") from error

@@ -80,17 +80,22 @@ def reconstruct(
     check_adata(adata)
     found = find_model(adata if model is None else model, key)
     name = _representation(found)
+    target = f"{'genes' if genes else name}_reconstructed" if key_added is None else key_added
+    if places is None:
+        _check_target(adata, target, {name, found.manifest.basis})
     gene_map = read_gene_map(adata, name, _n_features(found)) if genes else None
     given = read_places(adata, found.manifest.basis if basis is None else basis) if places is None else places
-    where = _checked(given, found)
-    made = _decoded(found, where, decoder, n_jobs)
+    made = _decoded(found, _checked(given, found), decoder, n_jobs)
     made = made if gene_map is None else gene_map.genes(made)
-    if places is not None:
-        return made
+    return made if places is not None else put_reconstruction(adata, made, target, as_layer=genes, copy=copy)
+
+
+def _check_target(adata: AnnData, target: str, taken: set[str | None]) -> None:
+    """Raise `InputError` where what is made cannot be written, or would overwrite what it is made from."""
     check_writable(adata)
-    target = f"{'genes' if genes else name}_reconstructed" if key_added is None else key_added
     check_key(target)
-    return put_reconstruction(adata, made, target, as_layer=genes, copy=copy)
+    if target in taken:
+        raise InputError(f"key_added={target!r} would overwrite what the map is made from, or the map; choose another")
 
 
 def _representation(model: Model) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,9 +21,9 @@ TILE = 1024
 
 
 def layers_of(network: nn.Module, *, is_logit: bool) -> tuple[Mapping[str, Any], ...]:
-    """Return how a network is applied without torch; nothing for a module that does not say."""
+    """Return how a network by name is applied without torch; nothing for one that does not say."""
     layers = getattr(network, "layers", None)
-    found = layers() if callable(layers) else []
+    found = layers() if callable(layers) and not isinstance(layers, nn.Module) else []
     return (*found, {"op": "sigmoid"}) if found and is_logit else tuple(found)
 
 
@@ -47,7 +48,8 @@ def apply_stored(
 
 
 def _in_tiles(module: nn.Module, network: FittedNetwork, rows: NDArray[np.float32], n_jobs: int) -> NDArray[np.float32]:
-    module = module.cpu()
+    if any(tensor.device.type != "cpu" for tensor in (*module.parameters(), *module.buffers())):
+        module = copy.deepcopy(module).cpu()  # the one given may be in training there
     made = np.empty((len(rows), int(np.prod(network.output_dims))), dtype=np.float32)
     tile = np.zeros((TILE, rows.shape[1]), dtype=np.float32)
     with isolated(n_jobs), torch.no_grad(), evaluated(module):

@@ -65,7 +65,7 @@ class Muon(torch.optim.Optimizer):
         for parameter in others:
             state = self.state[parameter]
             if not state:
-                state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
+                state["n_steps"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
                 state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
         states = [self.state[parameter] for parameter in others]
         if not states:
@@ -76,7 +76,7 @@ class Muon(torch.optim.Optimizer):
             [state["exp_avg"] for state in states],
             [state["exp_avg_sq"] for state in states],
             [],
-            [state["step"] for state in states],
+            [state["n_steps"] for state in states],
             fused=others[0].device.type != "mps",
             amsgrad=False,
             beta1=0.9,

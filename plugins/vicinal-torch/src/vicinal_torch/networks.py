@@ -186,6 +186,8 @@ def check_state(role: str, module: nn.Module) -> None:
         if dtype not in KEPT:
             kept = ", ".join(str(one).removeprefix("torch.") for one in KEPT)
             raise InputError(f"{role} holds {name!r} as {dtype}; a model keeps arrays of {kept}")
+        if not is_lazy(value) and value.is_floating_point() and not value.isfinite().all():
+            raise InputError(f"{role} holds {name!r} with values that are not finite, which a model cannot keep")
 
 
 def check_shape(role: str, module: nn.Module, rows: Tensor, output_dims: tuple[int, ...]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -33,7 +32,6 @@ FEWEST_UPDATES_AN_EPOCH = 20
 REPORTS = 20
 WARM_START_STEPS = 400
 OVERRIDES = ("learning_rate",)
-ROLES = ("encoder", "decoder")
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,9 @@ class Schedule:
         wanted = max(FEWEST_UPDATES, UPDATES * math.sqrt(graph.n_obs / CELLS))
         n_epochs = params.n_training_epochs
         n_epochs = max(1, round(wanted / an_epoch)) if n_epochs is None else int(n_epochs)
-        frequency = params.loss_report_frequency or max(1, min(round(REPORTS / max(n_epochs, 1)), an_epoch))
-        return cls(n_epochs, frequency, max(1, round(an_epoch / frequency)))
+        n_reports = params.loss_report_frequency or max(1, round(REPORTS / max(n_epochs, 1)))
+        n_updates = -(-an_epoch // n_reports)
+        return cls(n_epochs, -(-an_epoch // n_updates), n_updates)
 
     @property
     def n_epochs(self) -> int:
@@ -106,9 +105,9 @@ class TorchOptimization:
                 n_parts=self._n_parts,
                 at_end_of_epoch=self._end_epoch,
             )
+            self._training.prepare(self.device)
             if self._params.continue_from is not None:
                 go_on_from(self._params.continue_from.fitted, self._params, modules, self._optimizer)
-            self._training.prepare(self.device)
             self._last = self._training.losses_now()
         self._moment = self._copied()
 
@@ -170,6 +169,7 @@ class TorchOptimization:
         """
         if set(state) != set(self._moment) and epoch and self.epoch:
             raise InputError("state: it is not one of this training")
+        self._training.networks.to(self.device)  # where the optimiser's state must be too
         for role, network in self._networks.items():
             names = list(network.state_dict())
             load_state(role, network, {name: _given(state, f"{role}_{i}") for i, name in enumerate(names)})
@@ -261,8 +261,8 @@ class TorchOptimization:
             group["initial_lr"] = rate if learning_rate is None else learning_rate
         try:
             yield
-        finally:
-            for group, rate in zip(groups, before, strict=True):
+        finally:  # an interrupt may have put other groups in their place
+            for group, rate in zip(self._optimizer.param_groups, before, strict=True):
                 group["initial_lr"] = rate
 
     def _begin_at(self, epoch: int) -> None:
@@ -286,10 +286,10 @@ class TorchOptimization:
         dims = (self._task.dims, places) if role == "encoder" else (places, self._task.dims)
         return FittedNetwork(
             builder=given if is_named else None,
-            params=dataclasses.asdict(self._task.request.networks[role].params) if is_named else {},  # type: ignore[attr-defined]
+            params={},
             input_dims=dims[0],
             output_dims=dims[1],
-            layers=layers_of(network, is_logit=is_logit),
+            layers=layers_of(network, is_logit=is_logit) if is_named else (),
             arrays={name: value.detach().cpu().numpy().copy() for name, value in network.state_dict().items()},
             is_logit=is_logit,
         )

@@ -14,7 +14,6 @@ from .checks import require_count, require_flag, require_number, require_one_of
 
 NEGATIVES = ("batch", "uniform")
 SCHEDULES = ("one_cycle", "constant")
-FULL_PRECISION = ("32-true", "32", 32)
 RECONSTRUCTION_LOSSES = ("mse", "bce")
 PRECISIONS = ("32-true", "bf16-mixed")
 """Those in which weights and rows are float32, and slopes need no scaling."""
@@ -128,13 +127,15 @@ class TorchParams:
     extra_losses
         Functions of a `Batch` that give a number, added to the loss and reported by their names.
     continue_from
-        A trained model to go on from: a path, a `Model`, or an AnnData that carries one.
+        A trained model to go on from: a path, a `Model`, or an AnnData that carries one. The first layout is not
+        needed then; ``init="random"`` spares the time it takes.
     logger
         Lightning loggers, or True for its own.
     accelerator
         Where: ``auto``, ``cpu``, ``cuda`` (``gpu``), ``mps``.
     devices
-        Which of them, as Lightning takes it: one, 1 or ``[2]``.
+        Which of them, or how many, as Lightning takes it: 1, ``[2]``. With several, run a script: Lightning starts it
+        once for each, and each makes the same map.
     precision
         ``32-true``, or ``bf16-mixed``, in which Lightning multiplies matrices in bfloat16.
     trainer_params
@@ -202,7 +203,7 @@ class TorchParams:
         modules = [self.encoder] if self.parametric else []
         modules += [self.decoder] if self.reconstruction else []
         own = [*self.extra_losses, *filter(callable, (self.reconstruction_loss, self.landmark_loss))]
-        return not own and all(isinstance(module, str) for module in modules) and self.precision in FULL_PRECISION
+        return not own and all(isinstance(module, str) for module in modules) and self.precision == "32-true"
 
 
 def _check_functions(params: TorchParams) -> None:
@@ -224,6 +225,8 @@ def _check_together(params: TorchParams) -> None:
     for role in ("encoder", "decoder"):
         if getattr(params, f"{role}_params") and not isinstance(getattr(params, role), str):
             raise InputError(f"{role}_params are for networks given by name; leave them out beside a module")
+    if params.continue_from is not None and params.warm_start_steps:
+        raise InputError("warm_start_steps: a network that goes on from a model has learned a map; leave it out")
     if not params.reconstruction and (params.decoder != "mlp" or params.decoder_params):
         raise InputError("decoder needs reconstruction=True, without which it is not trained")
     if params.parametric:

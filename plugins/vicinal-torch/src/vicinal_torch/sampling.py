@@ -54,6 +54,8 @@ class EdgeSampler:
         Edges in a batch.
     trained
         Boolean ``(n_obs,)``: the cells whose edges are drawn; None for all.
+    device
+        Where the batches are used.
     uniform
         Whether pairs to keep apart are with any cells rather than those of the batch.
     """
@@ -61,6 +63,8 @@ class EdgeSampler:
     def __init__(
         self, graph: Graph, batch_size: int, trained: NDArray[np.bool_] | None, device: torch.device, *, uniform: bool
     ) -> None:
+        # Double precision, which sums of weights need, is not everywhere.
+        self._to, device = device, device if device.type == "cuda" else torch.device("cpu")
         self._walk = 2 if graph.directed else WALK
         self.n_walks = max(1, -(-batch_size // (self._walk - 1)))
         self.n_edges = self.n_walks * (self._walk - 1)
@@ -97,7 +101,7 @@ class EdgeSampler:
             shape = (n_batches, self.n_walks)
             drawn = torch.randint(len(self._cells), shape, generator=generator, device=self._device)
             batches = torch.cat([batches, self._cells[drawn]], dim=1)
-        shifts = self._shifts(n_batches, child_seed(seed, "shifts"))
+        batches, shifts = batches.to(self._to), self._shifts(n_batches, child_seed(seed, "shifts"))
         return [
             Draw(cells, self.n_walks, self.n_edges, tuple(far), self._n_uniform)
             for cells, far in zip(batches, shifts, strict=True)
@@ -106,8 +110,10 @@ class EdgeSampler:
     def _step(self, cells: Tensor, draw: Tensor) -> Tensor:
         """Return, for each cell, a neighbour drawn by weight."""
         first, last = self._starts[cells], self._starts[cells + 1] - 1
-        low = torch.where(first > 0, self._sums[first - 1], 0.0)
-        edges = torch.searchsorted(self._sums, low + draw * (self._sums[last] - low), right=True)
+        low, high = torch.where(first > 0, self._sums[first - 1], 0.0), self._sums[last]
+        # Rounding must not reach the sum of all, behind which there may be edges that weigh nothing.
+        aim = torch.minimum(low + draw * (high - low), torch.nextafter(high, low))
+        edges = torch.searchsorted(self._sums, aim, right=True)
         return self._ends[torch.minimum(torch.maximum(edges, first), last)].long()
 
     def _shifts(self, n_batches: int, seed: int) -> list[list[int]]:

@@ -7,7 +7,8 @@ import signal
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
 
 import torch
 
@@ -34,11 +35,23 @@ def isolated(n_jobs: int) -> Iterator[None]:
         stack.enter_context(_threads(n_jobs))
         stack.enter_context(_single_precision())
         stack.enter_context(_without_denormals())
+        for context in _plain_contexts():
+            stack.enter_context(context)
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.random.fork_rng(list(range(torch.cuda.device_count()))))
         stack.enter_context(_quiet())
         yield
+
+
+def _plain_contexts() -> list[AbstractContextManager[Any]]:
+    """Return what undoes the caller's choice of a device, and of a lower precision; each costs time, if it is on."""
+    contexts: list[AbstractContextManager[Any]] = []
+    if torch.get_default_device().type != "cpu":
+        contexts.append(torch.device("cpu"))
+    return contexts + [
+        torch.autocast(kind, enabled=False) for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)
+    ]
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -150,10 +151,13 @@ class Losses:
         self._labels = None if of_others else _on(device, labels)
         self._extra = named(params.extra_losses)
 
-    def of_pairs(self, draw: Draw) -> dict[str, Tensor]:
-        """Return the objective's losses alone, and the reconstruction's, as for cells that are not trained on."""
+    def of_pairs(self, draw: Draw, counted: Tensor) -> dict[str, Tensor]:
+        """Return the objective's losses alone, and the reconstruction's of those cells that count, boolean ``(n,)``."""
         batch = self._batch(draw.cells)
         losses = pair_losses(self._form, batch.places, draw, self._task.repulsion_factor)
+        if batch.reconstruction is not None:
+            keep = counted[draw.cells]
+            batch = dataclasses.replace(batch, rows=batch.rows[keep], reconstruction=batch.reconstruction[keep])
         return losses | self._of_reconstruction(batch)
 
     def of(self, draw: Draw) -> dict[str, Tensor]:
@@ -173,7 +177,7 @@ class Losses:
     def _batch(self, cells: Tensor) -> Batch:
         encoder = self._modules["encoder"]
         rows = torch.empty(len(cells), 0) if self._rows is None else self._rows.take(cells)
-        places = encoder(cells if isinstance(encoder, Table) else rows)
+        places = encoder(cells if isinstance(encoder, Table) else rows).float()
         return Batch(
             cells=cells,
             rows=rows,
@@ -186,7 +190,7 @@ class Losses:
     def _decoded(self, places: Tensor) -> Tensor | None:
         if "decoder" not in self._modules:
             return None
-        return self._modules["decoder"](places if self._task.params.autoencoder_loss else places.detach())
+        return self._modules["decoder"](places if self._task.params.autoencoder_loss else places.detach()).float()
 
     def _of_reconstruction(self, batch: Batch) -> dict[str, Tensor]:
         if batch.reconstruction is None:
@@ -229,7 +233,7 @@ def _number(argument: str, loss: object, value: Any) -> Tensor:
 
 def _copied(role: str, module: nn.Module) -> nn.Module:
     try:
-        return copy.deepcopy(module).train()
+        return copy.deepcopy(module).cpu().train()
     except Exception as error:  # a user's module may hold anything
         raise InputError(f"{role} cannot be copied, as it must be to be trained: {error}") from error
 

@@ -39,10 +39,14 @@ def make_trainer(params: TorchParams, callbacks: tuple[Any, ...], **changes: Any
     for name, kind in (("enable_checkpointing", Checkpoint), ("enable_progress_bar", ProgressBar)):
         arguments[name] = arguments[name] or any(isinstance(callback, kind) for callback in callbacks)
     try:
-        return pl.Trainer(callbacks=list(callbacks), **arguments)
+        trainer = pl.Trainer(callbacks=list(callbacks), **arguments)
     except (TypeError, ValueError, RuntimeError) as error:  # Lightning's own errors derive from these
         names = "devices, precision, logger, trainer_params and callbacks"
         raise InputError(f"Lightning cannot make a trainer of {names} as given: {error}") from error
+    if "MultiProcessing" in type(trainer.strategy.launcher).__name__:
+        msg = f"devices={params.devices!r} would be trained on by processes of which this one hears nothing"
+        raise InputError(f"{msg}; run it as a script, or give devices=1")
+    return trainer
 
 
 def _check_logger(logger: Any) -> None:

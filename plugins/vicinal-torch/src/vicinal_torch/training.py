@@ -105,16 +105,9 @@ class Training(pl.LightningModule):
         if task.request.fixed is not None:
             fixed = np.flatnonzero(task.request.fixed)
             self._fixed = torch.from_numpy(fixed).to(device), torch.tensor(task.request.layout[fixed]).to(device)
-        # Double precision, which sums of weights need, is not everywhere.
-        at = device if device.type == "cuda" else torch.device("cpu")
-        self._sampler = task.sampler(at, self._n_parts)
+        self._sampler = task.sampler(device, self._n_parts)
         self._losses = Losses(task, self.networks, rows, device)
         self._validation = Validation.of(task, self._losses, self.networks, device)
-
-    def setup(self, stage: str) -> None:
-        """Prepare once the device is known."""
-        if self._sampler is None:
-            self.prepare(self.trainer.strategy.root_device)
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser, which outlives one call of fit, and its schedule."""

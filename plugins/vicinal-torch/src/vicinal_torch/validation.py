@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vicinal.api import Graph, child_seed
 
@@ -22,30 +22,32 @@ class Validation:
     nearest among the trained ones, all by the same weight.
     """
 
-    def __init__(self, losses: Losses, sampler: EdgeSampler, seed: int) -> None:
-        self._losses = losses
+    def __init__(self, losses: Losses, sampler: EdgeSampler, seed: int, counted: Tensor) -> None:
+        self._losses, self._counted = losses, counted
         self._draws = sampler.draw(BATCHES, seed)
 
     @classmethod
     def of(cls, task: Task, losses: Losses, modules: nn.ModuleDict, device: torch.device) -> Validation | None:
         """Return what there is to validate on; None for nothing."""
-        seed, at = child_seed(task.request.seed, "validation"), torch.device("cpu")
+        seed = child_seed(task.request.seed, "validation")
         if task.held_out is not None:
-            sampler = EdgeSampler(_reaching(task.request.graph, task.held_out), BATCH_SIZE, None, at, uniform=False)
-            return cls(losses, sampler, seed) if sampler.total else None
+            sampler = EdgeSampler(_reaching(task.request.graph, task.held_out), BATCH_SIZE, None, device, uniform=False)
+            counted = torch.from_numpy(task.held_out.copy()).to(device)
+            return cls(losses, sampler, seed, counted) if sampler.total else None
         others = task.request.arrays.get("validation_rows")
         if others is None:
             return None
         graph, values = _joined(task, others)
         theirs = Losses(task, modules, Rows(values, task.dims, device), device, of_others=True)
-        return cls(theirs, EdgeSampler(graph, BATCH_SIZE, None, at, uniform=False), seed)
+        sampler = EdgeSampler(graph, BATCH_SIZE, None, device, uniform=False)
+        return cls(theirs, sampler, seed, torch.arange(len(values), device=device) < len(others))
 
     def losses(self) -> dict[str, float]:
         """Return the mean losses, ``validation`` in all."""
         sums: dict[str, float] = {}
         with torch.no_grad():
             for draw in self._draws:
-                for name, value in self._losses.of_pairs(draw).items():
+                for name, value in self._losses.of_pairs(draw, self._counted).items():
                     sums[name] = sums.get(name, 0.0) + float(value) / len(self._draws)
         total = sum(sums.values())
         return {"validation": total, **{f"validation_{name}": value for name, value in sums.items()}}
