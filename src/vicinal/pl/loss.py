@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-VALIDATION = "validation"
+DEFAULT, VALIDATION = "umap", "validation"
 MOST_INSIDE = 3
 """Parts whose names find room among the lines."""
 
 
-def loss(adata: AnnData, key: str = "umap", *, ax: Axes | None = None, show: bool | None = None) -> Axes:
+def loss(adata: AnnData, key: str | None = None, *, ax: Axes | None = None, show: bool | None = None) -> Axes:
     """Draw the loss of a map and its parts against the epoch.
 
     Parameters
@@ -28,7 +28,7 @@ def loss(adata: AnnData, key: str = "umap", *, ax: Axes | None = None, show: boo
     adata
         Annotated data with a map made by `vicinal.tl.embed`.
     key
-        Key of the map in ``uns``.
+        Key of the map in ``uns``; None for the only one that has a history, or ``umap``.
     ax
         Where to draw; None for a new figure.
     show
@@ -47,7 +47,7 @@ def loss(adata: AnnData, key: str = "umap", *, ax: Axes | None = None, show: boo
     import matplotlib.pyplot as plt
 
     check_adata(adata)
-    entry = _history(adata, key)
+    key, entry = _history(adata, key)
     ax = plt.subplots(figsize=(4.5, 3.2), layout="constrained")[1] if ax is None else ax
     epochs = np.asarray(entry["loss_epoch"])
     parts = {name: np.asarray(values) for name, values in sorted(entry.get("loss_parts", {}).items())}
@@ -67,12 +67,14 @@ def loss(adata: AnnData, key: str = "umap", *, ax: Axes | None = None, show: boo
     return ax
 
 
-def _history(adata: AnnData, key: str) -> Mapping[str, Any]:
+def _history(adata: AnnData, key: str | None) -> tuple[str, Mapping[str, Any]]:
     known = [
         name for name, entry in adata.uns.items() if isinstance(entry, Mapping) and {"loss", "loss_epoch"} <= set(entry)
     ]
+    if key is None:
+        key = known[0] if len(known) == 1 else DEFAULT
     if key in known:
-        return adata.uns[key]
+        return key, adata.uns[key]
     found = "holds no loss history (made by another tool, or projected)" if key in adata.uns else "is not in adata.uns"
     msg = f"key={key!r} {found}; maps with a loss history are {listing(known)}.{did_you_mean(key, known)}"
     raise InputError(msg)
