@@ -25,6 +25,7 @@ from .contract.stages import (
     SubMap,
     TorchForm,
 )
+from .kernels.draws import alias_tables
 from .kernels.network import apply_layers
 from .kernels.parallel import available_threads
 from .plugin.hookspecs import hookimpl
@@ -68,6 +69,7 @@ __all__ = [
     "SubMap",
     "TorchForm",
     "VicinalError",
+    "alias_tables",
     "apply_layers",
     "available_threads",
     "child_seed",
