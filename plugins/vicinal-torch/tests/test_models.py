@@ -1,3 +1,5 @@
+from tempfile import TemporaryDirectory
+
 import anndata as ad
 import numpy as np
 import pytest
@@ -5,11 +7,17 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import vicinal as vc  # noqa: E402
-from vicinal.adata.model import model_from_adata  # noqa: E402
 from vicinal.api import ModelError  # noqa: E402
 
 KEY = "parametric_umap"
 OBSM = f"X_{KEY}"
+
+
+def model_from_adata(adata, key=None):
+    """Return the model of a map, by way of a file."""
+    with TemporaryDirectory() as folder:
+        vc.models.save(adata, f"{folder}/model.zip", key=key)
+        return vc.models.load(f"{folder}/model.zip")
 
 
 def noisy(width=16):
