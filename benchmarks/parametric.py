@@ -48,6 +48,7 @@ OURS: dict[str, dict[str, Any]] = {
     "warm_start_alone": {"n_training_epochs": 0},
     "short": {"n_training_epochs": 2},
     "long": {"n_training_epochs": 30},
+    "adam": {"torch_optimizer": "Adam"},
     "cold": {"warm_start_steps": 0},
     "batch_512": {"batch_size": 512},
     "batch_4096": {"batch_size": 4096},

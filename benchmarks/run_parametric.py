@@ -36,6 +36,10 @@ def main(given_file: str, out_file: str, seed: str, given_arguments: str) -> Non
     given = np.load(given_file)
     adata, new = as_cells(given["rows"]), as_cells(given["new"])
     arguments = {"method": METHOD, **json.loads(given_arguments), "random_state": int(seed)}
+    if "torch_optimizer" in arguments:
+        import torch
+
+        arguments["torch_optimizer"] = getattr(torch.optim, arguments["torch_optimizer"])
     load(adata[:100].copy(), arguments)
     held, start = watch(), time.perf_counter()
     vc.tl.embed(adata, key_added=KEY, **arguments)
