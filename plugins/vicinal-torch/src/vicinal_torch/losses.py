@@ -48,18 +48,18 @@ def pair_losses(form: TorchForm, places: Tensor, draw: Draw, repulsion_factor: f
     """Return the mean attraction of the edges, and what keeps cells apart, weighted against it."""
     columns = places.t().contiguous()
     heads, tails = columns[:, : draw.n_edges], columns[:, draw.n_walks : draw.n_walks + draw.n_edges]
-    attraction = form.attraction((heads - tails).square().sum(0)).mean()
-    apart = form.repulsion((heads - _others(columns, draw)).square().sum(1))
+    squared = (heads - torch.stack([tails, *_others(columns, draw)])).square().sum(1)
     # A cell that meets itself has nothing to be kept apart from.
-    differ = _others(draw.cells[None], draw)[:, 0] != draw.cells[: draw.n_edges]
+    differ = torch.stack([others[0] for others in _others(draw.cells[None], draw)]) != draw.cells[: draw.n_edges]
+    attraction, apart = form.attraction(squared[0]).mean(), form.repulsion(squared[1:])
     return {"attraction": attraction, "repulsion": (apart * differ).mean() * repulsion_factor}
 
 
-def _others(columns: Tensor, draw: Draw) -> Tensor:
-    """Return, for each shift and edge, the cell so far from its beginning, around the batch or its uniform cells."""
+def _others(columns: Tensor, draw: Draw) -> list[Tensor]:
+    """Return, for each shift, the cells so far from the beginnings of edges, around the batch or its uniform cells."""
     around = columns[:, -draw.n_uniform :] if draw.n_uniform else columns
     around = around.repeat(1, 1 - (-draw.n_edges // around.shape[1]))
-    return torch.stack([around[:, shift : shift + draw.n_edges] for shift in draw.shifts])
+    return [around[:, shift : shift + draw.n_edges] for shift in draw.shifts]
 
 
 def global_correlation_loss(rows: Tensor, places: Tensor) -> Tensor:

@@ -100,7 +100,7 @@ class TorchParams:
         ``one_cycle``: rises over a third of the steps and falls to nothing (Smith and Topin 2018, arXiv:1708.07120);
         or ``constant``.
     warm_start_steps
-        Steps in which the network first learns the first layout by regression; None for 300. 0: it starts anywhere.
+        Steps in which the network first learns the first layout by regression; None for 400. 0: it starts anywhere.
     negatives
         What cells are kept apart from: ``batch``, others of their batch, as in the paper; ``uniform``, any cells.
     global_correlation_loss_weight

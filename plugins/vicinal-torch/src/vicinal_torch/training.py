@@ -152,7 +152,8 @@ class Training(pl.LightningModule):
     def _update(self, draws: list[Draw], optimizer: Any) -> None:
         self._optimizer.zero_grad(set_to_none=True)
         found = self._slopes(draws)
-        nn.utils.clip_grad_value_(self.parameters(), CLIP)
+        if not self._task.params.is_plain:  # the others' slopes are bounded
+            nn.utils.clip_grad_value_(self.parameters(), CLIP)
         optimizer.step()
         self._put_back_fixed()
         for losses in found:
