@@ -153,8 +153,8 @@ class TestCallbacks:
             learning_rate_schedule="constant",
             learning_rate=0.02,
         )
-        rates = [float(row["lr-Adam"]) for row in rows_of(logger) if row.get("lr-Adam")]
-        assert rates == pytest.approx([0.02] * 4)
+        rates = [float(v) for row in rows_of(logger) for name, v in row.items() if name.startswith("lr-Muon") and v]
+        assert rates == pytest.approx([0.02] * 4 * 2), "of the hidden layers and of the rest"
 
     def test_timer_checkpoint_and_lambda(self, cells, embed, tmp_path):
         seen = []

@@ -131,9 +131,10 @@ class TestEqual:
 
     def test_decoder_of_mse(self, mlp, tmp_path):
         to_onnx(mlp, tmp_path / "d.onnx", part="decoder")
-        made = ran(tmp_path / "d.onnx", places=places())
+        far = 30 * places()
+        made = ran(tmp_path / "d.onnx", places=far)
         assert (made < 0).any()
-        close(made, described(mlp.fitted.decoder, places()))
+        close(made, described(mlp.fitted.decoder, far))
 
     def test_decoder_of_bce_gives_shares(self, residual, tmp_path):
         to_onnx(residual, tmp_path / "d.onnx", part="decoder")

@@ -230,7 +230,7 @@ class TestEpochs:
         adata = cells(n=40)
         start(adata, n_training_epochs=None, loss_report_frequency=None, batch_size=None).finish(remaining=False)
         params = adata.uns[KEY]["params"]
-        assert params["batch_size"] == 1536
+        assert params["batch_size"] == 256
         assert params["n_training_epochs"] == 50, "1,000 updates, 20 an epoch"
         assert params["loss_report_frequency"] == 1
         assert params["learning_rate"] == 0.01

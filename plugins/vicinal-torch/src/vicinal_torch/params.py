@@ -101,6 +101,7 @@ class TorchParams:
         or ``constant``.
     warm_start_steps
         Steps in which the network first learns the first layout by regression; None for 400. 0: it starts anywhere.
+        One that goes on from a model takes none.
     negatives
         What cells are kept apart from: ``batch``, others of their batch, as in the paper; ``uniform``, any cells.
     global_correlation_loss_weight
@@ -225,8 +226,6 @@ def _check_together(params: TorchParams) -> None:
     for role in ("encoder", "decoder"):
         if getattr(params, f"{role}_params") and not isinstance(getattr(params, role), str):
             raise InputError(f"{role}_params are for networks given by name; leave them out beside a module")
-    if params.continue_from is not None and params.warm_start_steps:
-        raise InputError("warm_start_steps: a network that goes on from a model has learned a map; leave it out")
     if not params.reconstruction and (params.decoder != "mlp" or params.decoder_params):
         raise InputError("decoder needs reconstruction=True, without which it is not trained")
     if params.parametric:
