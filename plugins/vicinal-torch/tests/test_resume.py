@@ -205,9 +205,8 @@ class TestContinueFrom:
 
     def test_first_loss_is_near_the_last(self, cells, embed, trained):
         history, anew = trained.uns[KEY]["loss"], embed(cells(), **self.LONG).uns[KEY]["loss"]
-        again = embed(cells(), continue_from=trained, learning_rate_schedule="constant", learning_rate=1e-3).uns[KEY][
-            "loss"
-        ]
+        slowly = {"learning_rate_schedule": "constant", "learning_rate": 1e-3}
+        again = embed(cells(), continue_from=trained, **slowly).uns[KEY]["loss"]
         assert history[-1] < history[0] - 0.1
         reached = history[-5:].mean()
         assert abs(again[0] - reached) < 0.3 * (history[0] - reached)

@@ -23,8 +23,8 @@ from .task import Losses, Task
 from .validation import Validation
 
 UPDATES_A_STEP = 8
-BEFORE = 8
-"""Batches on which losses are taken before the first epoch."""
+BEFORE = 12_288
+"""Edges on which losses are taken before the first epoch."""
 CLIP = 4.0
 """Largest slope a weight is moved by, as in umap-learn."""
 
@@ -197,12 +197,13 @@ class Training(pl.LightningModule):
         """Whether there is an edge to draw."""
         return self._sampler is not None and self._sampler.total > 0
 
-    def losses_now(self, n_updates: int = BEFORE) -> dict[str, float]:
+    def losses_now(self) -> dict[str, float]:
         """Return the losses of some batches, without training."""
         if not self.can_train:
             return {"loss": 0.0, "attraction": 0.0, "repulsion": 0.0}
         assert self._sampler is not None
         assert self._losses is not None
+        n_updates = -(-BEFORE // self._sampler.n_edges)
         seed, sums = child_seed(self._task.request.seed, "batches", "before"), dict[str, float]()
         with torch.no_grad(), evaluated(self.networks):
             for draw in self._sampler.draw(n_updates, seed):
