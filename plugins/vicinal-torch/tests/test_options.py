@@ -233,7 +233,7 @@ class TestEpochs:
         assert params["batch_size"] == 256
         assert params["n_training_epochs"] == 50, "1,000 updates, 20 an epoch"
         assert params["loss_report_frequency"] == 1
-        assert params["learning_rate"] == 0.01
+        assert params["learning_rate"] == 0.015
 
     def test_bad_ones(self, cells, refused):
         for name, low in (("batch_size", 1), ("n_training_epochs", 0), ("loss_report_frequency", 1)):

@@ -27,10 +27,10 @@ from .training import Training
 from .updates import go_on_from, make_optimizer
 from .warm_start import Regression
 
-FEWEST_UPDATES, UPDATES, CELLS = 1000, 2100, 20_000
+FEWEST_UPDATES, UPDATES, CELLS = 1000, 1900, 20_000
 FEWEST_UPDATES_AN_EPOCH = 20
 REPORTS = 20
-WARM_START_STEPS = 400
+WARM_START_STEPS = 300
 OVERRIDES = ("learning_rate",)
 
 

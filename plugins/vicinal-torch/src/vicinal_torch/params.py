@@ -88,19 +88,19 @@ class TorchParams:
         Edges in a step; None for half the number of cells, from 256 to 1,536.
     n_training_epochs
         Epochs, in each of which as many edges are drawn as the graph has, and at least 20 steps taken; None for as many
-        as make 2,100 steps for 20,000 cells, by the root of their number, at least 1,000.
+        as make 1,900 steps for 20,000 cells, by the root of their number, at least 1,000.
     loss_report_frequency
         How often in an epoch the loss is reported; None for about 20 reports in all.
     torch_optimizer
         What makes the optimiser: called with the parameters and ``lr=``, as `torch.optim.AdamW` is. None for Muon on
         the hidden layers of networks by name, and Adam for all else.
     learning_rate
-        Its largest value; None for 0.01, for 0.2 where each cell moves by itself.
+        Its largest value; None for 0.015, for 0.2 where each cell moves by itself.
     learning_rate_schedule
         ``one_cycle``: rises over a third of the steps and falls to nothing (Smith and Topin 2018, arXiv:1708.07120);
         or ``constant``.
     warm_start_steps
-        Steps in which the network first learns the first layout by regression; None for 400. 0: it starts anywhere.
+        Steps in which the network first learns the first layout by regression; None for 300. 0: it starts anywhere.
         One that goes on from a model takes none.
     negatives
         What cells are kept apart from: ``batch``, others of their batch, as in the paper; ``uniform``, any cells.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vicinal.api import Graph, alias_tables, child_seed
 
-WALK = 4
+WALK = 6
 NEGATIVES_AN_EDGE = 5
 
 

@@ -50,7 +50,10 @@ def set_slopes(
         total = sum_of(losses) / len(parts)
         return losses, torch.autograd.grad(total, parameters, allow_unused=True)
 
-    found = list(map(slopes, parts) if pool is None else pool.map(slopes, parts))
+    # This thread takes the last part itself, which spares it from being woken.
+    elsewhere = [] if pool is None else [pool.submit(slopes, part) for part in parts[:-1]]
+    here = [slopes(part) for part in parts[len(elsewhere) :]]
+    found = [*(task.result() for task in elsewhere), *here]
     for parameter, *given in zip(parameters, *(gradients for _, gradients in found), strict=True):
         there = [gradient for gradient in given if gradient is not None]
         parameter.grad = sum(there[1:], there[0]) if there else None

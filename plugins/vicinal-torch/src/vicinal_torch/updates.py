@@ -15,7 +15,7 @@ from .networks import hidden_weights, load_state
 from .optimizer_state import restore_optimizer, stored_optimizer
 from .params import TorchParams
 
-LEARNING_RATES = {True: 0.01, False: 0.2}
+LEARNING_RATES = {True: 0.015, False: 0.2}
 
 
 def make_optimizer(
