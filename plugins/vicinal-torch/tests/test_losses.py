@@ -481,10 +481,11 @@ class TestStatistics:
 
 class TestSchedule:
     def test_as_torch_has_it(self):
-        n = 50
+        n = 1000
+        rise = 0.1
         parameter = torch.nn.Parameter(torch.zeros(1))
         optimizer = torch.optim.SGD([parameter], lr=1.0)
-        theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=n + 1)
+        theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=n + 1, pct_start=rise)
         expected = []
         for _ in range(n + 1):
             expected.append(optimizer.param_groups[0]["lr"])

@@ -10,6 +10,7 @@ pl = pytest.importorskip("lightning.pytorch")
 
 import vicinal as vc  # noqa: E402
 from vicinal.api import ModelError, StageError  # noqa: E402
+from vicinal_torch.updates import LEARNING_RATES  # noqa: E402
 
 KEY = "parametric_umap"
 OBSM = f"X_{KEY}"
@@ -148,7 +149,7 @@ class TestCheckpoints:
         ("then", "now", "named"),
         [
             ({}, {"encoder_params": {"width": 50}}, "encoder__width was 100, is 50"),
-            ({}, {"learning_rate": 0.5}, "learning_rate was 0.01, is 0.5"),
+            ({}, {"learning_rate": 0.5}, f"learning_rate was {LEARNING_RATES[True]}, is 0.5"),
             ({}, {"batch_size": 32}, "batch_size"),
             ({}, {"torch_optimizer": torch.optim.SGD}, "torch_optimizer was None, is 'SGD'"),
             ({}, {"extra_losses": [lambda b: b.places.mean()]}, "extra_losses"),

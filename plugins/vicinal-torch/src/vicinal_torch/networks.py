@@ -104,7 +104,7 @@ class Dense(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """Return what comes out of the layer."""
         values = nn.functional.linear(values, self.weight, self.bias)
-        return values.relu() if self.rectified else values
+        return values.relu_() if self.rectified else values
 
     def draw(self, generator: torch.Generator) -> None:
         """Draw weights as `torch.nn.Linear` does, from a generator of its own."""

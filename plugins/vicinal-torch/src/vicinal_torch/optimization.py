@@ -27,7 +27,7 @@ from .training import Training
 from .updates import go_on_from, make_optimizer
 from .warm_start import Regression
 
-FEWEST_UPDATES, UPDATES, CELLS = 1000, 1900, 20_000
+FEWEST_UPDATES, UPDATES, CELLS = 800, 1200, 20_000
 FEWEST_UPDATES_AN_EPOCH = 20
 REPORTS = 20
 WARM_START_STEPS = 300
@@ -235,8 +235,12 @@ class TorchOptimization:
             return was_asked
 
         self._pause = pause
-        with interruptible(), threads(self._n_threads) as self._training.pool:
-            trainer.fit(self._training)
+        with interruptible(), threads(self._n_threads) as pool:
+            self._training.use(pool)
+            try:
+                trainer.fit(self._training)
+            finally:
+                self._training.use(None)
         if self.epoch < last and not was_asked:
             self.stopped_by = _who_stopped(self._task.request.callbacks)
 

@@ -85,10 +85,10 @@ class TorchParams:
     dims
         Shape in which a network gets a row, such as ``(1, 28, 28)``; None for ``(n_features,)``.
     batch_size
-        Edges in a step; None for half the number of cells, from 256 to 1,536.
+        Edges in a step; None for half the number of cells, from 256 to 2,048.
     n_training_epochs
         Epochs, in each of which as many edges are drawn as the graph has, and at least 20 steps taken; None for as many
-        as make 1,900 steps for 20,000 cells, by the root of their number, at least 1,000.
+        as make 1,200 steps for 20,000 cells, by the root of their number, at least 800.
     loss_report_frequency
         How often in an epoch the loss is reported; None for about 20 reports in all.
     torch_optimizer
@@ -97,7 +97,7 @@ class TorchParams:
     learning_rate
         Its largest value; None for 0.015, for 0.2 where each cell moves by itself.
     learning_rate_schedule
-        ``one_cycle``: rises over a third of the steps and falls to nothing (Smith and Topin 2018, arXiv:1708.07120);
+        ``one_cycle``: rises over a tenth of the steps and falls to nothing (Smith and Topin 2018, arXiv:1708.07120);
         or ``constant``.
     warm_start_steps
         Steps in which the network first learns the first layout by regression; None for 300. 0: it starts anywhere.

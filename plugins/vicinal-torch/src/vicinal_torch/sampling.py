@@ -12,7 +12,7 @@ from torch import Tensor
 from vicinal.api import Graph, alias_tables, child_seed
 
 WALK = 6
-NEGATIVES_AN_EDGE = 5
+NEGATIVES_AN_EDGE = 16
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from .params import TorchParams
 from .rows import Rows, Statistics
 from .sampling import Draw, EdgeSampler
 
-SMALLEST_BATCH, BATCH = 256, 1536
+SMALLEST_BATCH, BATCH = 256, 2048
 """Edges in a batch: half as many as cells, within these."""
 OWN_NAMES = ("loss", "attraction", "repulsion", "reconstruction", "global_correlation", "landmarks", "validation")
 

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from vicinal.api import child_seed
 
+from .muon import Muon
 from .networks import evaluated
 from .sampling import Draw, EdgeSampler
 from .side_by_side import set_slopes, sum_of
@@ -59,7 +60,7 @@ class Training(pl.LightningModule):
     n_epochs
         Epochs in all, for the schedule of the learning rate.
     n_parts
-        Parts of a batch whose slopes are taken each in one thread, of ``pool``; 1 leaves threads to torch.
+        Parts of a batch whose slopes are taken each in one thread, see `use`; 1 leaves threads to torch.
     at_end_of_epoch
         Called with the mean losses of the epoch, those of validation among them; true ends the training.
     """
@@ -81,7 +82,7 @@ class Training(pl.LightningModule):
         self._task, self._optimizer = task, optimizer
         self.n_updates, self.n_epochs, self._at_end = n_updates, n_epochs, at_end_of_epoch
         self._n_parts = n_parts
-        self.pool: ThreadPoolExecutor | None = None
+        self._pool: ThreadPoolExecutor | None = None
         self.first_epoch, self._within = 0, 0
         self._sampler: EdgeSampler | None = None
         self._losses: Losses | None = None
@@ -108,6 +109,12 @@ class Training(pl.LightningModule):
         self._sampler = task.sampler(device, self._n_parts)
         self._losses = Losses(task, self.networks, rows, device)
         self._validation = Validation.of(task, self._losses, self.networks, device)
+
+    def use(self, pool: ThreadPoolExecutor | None) -> None:
+        """Share the work with another thread, or no longer."""
+        self._pool = pool
+        if isinstance(self._optimizer, Muon):
+            self._optimizer.pool = pool
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser, which outlives one call of fit, and its schedule."""
@@ -164,7 +171,7 @@ class Training(pl.LightningModule):
         assert self._losses is not None
         if self._n_parts > 1:
             parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
-            return set_slopes(self._losses.of, draws, parameters, self.pool)
+            return set_slopes(self._losses.of, draws, parameters, self._pool)
         losses = self._losses.of(draws[0])
         self.manual_backward(sum_of(losses))
         return [losses]
@@ -216,8 +223,9 @@ class Training(pl.LightningModule):
 def one_cycle(share: float) -> float:
     """Return the share of the learning rate after a share of the updates: up along a cosine, and down to nothing.
 
-    Smith and Topin 2018 (arXiv:1708.07120), with the ends of `torch.optim.lr_scheduler.OneCycleLR`.
+    Smith and Topin 2018 (arXiv:1708.07120), with the ends of `torch.optim.lr_scheduler.OneCycleLR`, but a shorter
+    rise: networks begin at a layout they have learnt.
     """
-    rise, first, last = 0.3, 1 / 25, 1 / 25e4
+    rise, first, last = 0.1, 1 / 25, 1 / 25e4
     low, at = (first, share / rise) if share < rise else (last, (1 - share) / (1 - rise))
     return low + (1 - low) * (1 - math.cos(math.pi * min(max(at, 0.0), 1.0))) / 2
