@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.contract.data import MISSING, Layout, Neighbors
-from vicinal.contract.errors import InputError, ModelError
+from vicinal.contract.errors import InputError, ModelError, listing
 from vicinal.contract.requests import KnnRequest
+from vicinal.contract.seeds import child_seed
 from vicinal.contract.spec import BackendSpec
 from vicinal.contract.stages import Knn
 from vicinal.kernels.parallel import available_threads, over_rows
 from vicinal.plugin.manager import get_manager
 
-from .manifest import PLACEMENT_RULE
+from .manifest import MEAN_RULE, PLACEMENT_RULE
 from .network import apply_network
 from .store import Model
 
 KNN = "exact"
 NEAR_ZERO = 1e-3
-"""Nearest distance, as a share of the farthest looked up, below which a row may be a reference cell itself."""
+"""Distance, as a share of the farthest looked up, up to which a row is taken for that cell, computed anew."""
+MOST_STEPS = 1000
+N_OTHERS, RATE, SEED = 64, 0.01, 0
+"""Cells that push at each step, the first rate, and the seed of who they are: parts of the rule, as its name is."""
 
 
 def place(model: Model, rows: NDArray[np.float32], *, module: Any = None, n_jobs: int | None = None) -> Layout:
     """Return the places of rows in a model's map.
 
-    A network maps each row. Else each goes to the mean place of the nearest reference cells, weighted by the kernel of
-    the fuzzy graph
-    (McInnes, Healy and Melville 2018, arXiv:1802.03426, section 3.1). A row that is a reference cell goes to that
-    cell's own place.
+    A network maps each row. Else each goes to the geometric median of the places of the nearest reference cells,
+    weighted by the kernel of the fuzzy graph (McInnes, Healy and Melville 2018, arXiv:1802.03426, section 3.1), and
+    from there a few steps down the objective of the map, the reference staying where it is. Maps that state no curve
+    ``a``, ``b`` have no such steps. A row that is a reference cell goes to that cell's own place.
 
     Parameters
     ----------
@@ -57,7 +62,7 @@ def place(model: Model, rows: NDArray[np.float32], *, module: Any = None, n_jobs
     if module is not None:
         raise InputError("encoder is given, but the model is not a network: it places cells by their neighbours")
     neighbors = nearest_landmarks(model, rows, n_jobs)
-    places = _weighted_means(neighbors, model.arrays["layout"], n_jobs)
+    places = _among(neighbors, model, n_jobs)
     _put_own_places(places, rows, neighbors.distances, model.arrays)
     lost = np.flatnonzero(np.isnan(places[:, 0]))
     if len(lost):
@@ -79,10 +84,8 @@ def _by_network(model: Model, rows: NDArray[np.float32], module: Any, n_jobs: in
 def nearest_landmarks(model: Model, rows: NDArray[np.float32], n_jobs: int) -> Neighbors:
     """Return the reference cells nearest to each row, found exactly."""
     placement, reference = model.manifest.placement, model.arrays["reference"]
-    if placement.get("rule") != PLACEMENT_RULE:
-        msg = (
-            f"the model is placed by {placement.get('rule')!r}; this version knows {PLACEMENT_RULE!r}. Upgrade vicinal"
-        )
+    if placement.get("rule") not in RULES:
+        msg = f"the model is placed by {placement.get('rule')!r}; this version knows {listing(RULES)}. Upgrade vicinal"
         raise ModelError(msg)
     assert model.manifest.representation is not None
     k, metric = min(placement["n_neighbors"], len(reference)), model.manifest.representation["metric"]
@@ -106,16 +109,65 @@ def _exact() -> Knn:
     return get_manager().load(entry)(entry.spec.params())
 
 
-def _weighted_means(neighbors: Neighbors, layout: Layout, n_jobs: int) -> Layout:
+def _among(neighbors: Neighbors, model: Model, n_jobs: int) -> Layout:
+    return RULES[model.manifest.placement["rule"]](_joined(neighbors), model, n_jobs)
+
+
+def _joined(neighbors: Neighbors) -> Neighbors:
+    """Return the table with no distance where there is next to none: the same row, rounded otherwise."""
+    farthest = np.where(np.isfinite(neighbors.distances), neighbors.distances, 0).max(axis=1, keepdims=True)
+    same = neighbors.distances <= NEAR_ZERO * farthest
+    return dataclasses.replace(neighbors, distances=np.where(same, np.float32(0), neighbors.distances))
+
+
+def _at_means(neighbors: Neighbors, model: Model, n_jobs: int) -> Layout:
     from vicinal.kernels.placement import weighted_means
 
-    places = np.empty((neighbors.n_obs, layout.shape[1]), dtype=np.float32)
-    over_rows(
-        lambda start, stop: weighted_means(neighbors.indices, neighbors.distances, layout, start, stop, places),
-        neighbors.n_obs,
-        n_jobs,
-    )
+    return _filled(weighted_means, neighbors, model.arrays["layout"], n_jobs)
+
+
+def _at_medians_and_down(neighbors: Neighbors, model: Model, n_jobs: int) -> Layout:
+    from vicinal.kernels.placement import weighted_medians
+
+    n_steps, params = _n_steps(model.manifest.placement), model.manifest.params
+    places = _filled(weighted_medians, neighbors, model.arrays["layout"], n_jobs)
+    if n_steps and {"a", "b"} <= set(params):
+        _descend(neighbors, model.arrays["layout"], params, n_steps, places, n_jobs)
     return places
+
+
+def _n_steps(placement: Mapping[str, Any]) -> int:
+    n_steps = placement.get("n_steps")
+    if type(n_steps) is not int or not 0 <= n_steps <= MOST_STEPS:
+        msg = f"the model states n_steps={n_steps!r} of its placement; expected an integer from 0 to {MOST_STEPS}"
+        raise ModelError(msg)
+    return n_steps
+
+
+def _filled(kernel: Callable[..., None], neighbors: Neighbors, layout: Layout, n_jobs: int) -> Layout:
+    places = np.empty((neighbors.n_obs, layout.shape[1]), dtype=np.float32)
+    table = neighbors.indices, neighbors.distances, layout
+    over_rows(lambda start, stop: kernel(*table, start, stop, places), neighbors.n_obs, n_jobs)
+    return places
+
+
+def _descend(
+    neighbors: Neighbors, layout: Layout, params: Mapping[str, Any], n_steps: int, places: Layout, n_jobs: int
+) -> None:
+    from vicinal.kernels.placement import descend, draw_others
+
+    strength = params.get("repulsion_strength", 1.0) * params.get("negative_sample_rate", 5.0)
+    given = (np.float32(value) for value in (params["a"], params["b"], strength, RATE))
+    others = draw_others(layout, n_steps, N_OTHERS, child_seed(SEED, "placement"))
+    table = neighbors.indices, neighbors.distances, layout, others, *given
+    over_rows(lambda start, stop: descend(*table, start, stop, places), neighbors.n_obs, n_jobs)
+
+
+RULES: dict[str, Callable[[Neighbors, Model, int], Layout]] = {
+    PLACEMENT_RULE: _at_medians_and_down,
+    MEAN_RULE: _at_means,
+}
+"""How rows are placed among their neighbours, by the name in a model. What a name means never changes."""
 
 
 def _put_own_places(

@@ -17,7 +17,9 @@ from vicinal.contract.errors import ModelError
 
 FORMAT = "vicinal-model"
 SCHEMA = 1
-PLACEMENT_RULE = "kernel_mean"
+PLACEMENT_RULE, MEAN_RULE = "kernel_median", "kernel_mean"
+N_STEPS = 10
+"""Steps that new cells take down the objective, by default."""
 
 _ENVELOPE = ("format", "schema", "fingerprint")
 
@@ -69,7 +71,7 @@ class Manifest:
     representation
         ``name``, ``n_features``, ``n_pcs`` and ``metric`` of what the map was made from; None for a graph alone.
     placement
-        ``rule`` and ``n_neighbors``.
+        ``rule``, ``n_neighbors`` and ``n_steps``.
     features
         Names of the representation's columns where they are genes; None elsewhere.
     n_obs_reference
@@ -219,7 +221,7 @@ def manifest_of_map(reusable: Mapping[str, Any], basis: str) -> Manifest:
         versions=reusable["versions"],
         params=reusable["params"],
         representation=None if representation is None else {**representation, "metric": reusable["metric"]},
-        placement={"rule": PLACEMENT_RULE, "n_neighbors": reusable["n_neighbors"]},
+        placement={"rule": PLACEMENT_RULE, "n_neighbors": reusable["n_neighbors"], "n_steps": N_STEPS},
         basis=basis,
     )
 
