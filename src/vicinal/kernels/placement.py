@@ -86,10 +86,10 @@ def _weighted_mean(indices, weights, layout, n, mean):
 
 
 @inline
-def _distance(place, other):
-    total = 0.0
+def _distance(place, other, softened):
+    total = softened * softened
     for c in range(place.shape[0]):
-        total += (place[c] - other[c]) ** 2
+        total += (place[c] - other[c]) * (place[c] - other[c])
     return math.sqrt(total)
 
 
@@ -134,12 +134,12 @@ def weighted_medians(indices, distances, layout, start, stop, places):
         if n > 0 and near[0] > 0.0:
             apart, norm = 0.0, 0.0
             for j in range(n):
-                apart += weights[j] * _distance(place, layout[indices[i, j]])
+                apart += weights[j] * _distance(place, layout[indices[i, j]], 0.0)
                 norm += weights[j]
             soft = CLOSE * apart / norm
             for _ in range(ROUNDS if soft > 0.0 else 0):
                 for j in range(n):
-                    pulls[j] = weights[j] / math.hypot(_distance(place, layout[indices[i, j]]), soft)
+                    pulls[j] = weights[j] / _distance(place, layout[indices[i, j]], soft)
                 _weighted_mean(indices[i], pulls, layout, n, place)
         places[i] = place
 

@@ -86,9 +86,14 @@ class CompiledIndex:
     def query(self, rows: NDArray[np.float32], k: int) -> Neighbors:
         """Return the ``k`` reference rows nearest to each of ``rows``."""
         from vicinal.kernels.knn import nearest_rows
+        from vicinal.kernels.pruned import clusters_pay, nearest_members
 
         check_columns(rows, self._rows.shape[1])
-        return self._table(nearest_rows(self._reference, rows, k, n_jobs=self._request.n_jobs))
+        if clusters_pay(len(self._rows), len(rows), self._metric):
+            found = nearest_members(self._rows, rows, k, self._metric, n_jobs=self._request.n_jobs)
+        else:
+            found = nearest_rows(self._reference, rows, k, n_jobs=self._request.n_jobs)
+        return self._table(found)
 
     @functools.cached_property
     def _reference(self) -> Reference:
