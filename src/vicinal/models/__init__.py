@@ -25,7 +25,8 @@ def save(adata_or_model: AnnData | Model, path: str | os.PathLike[str], *, key: 
     ----------
     adata_or_model
         The `Model`, or the AnnData with a map made by `vicinal.tl.embed`. Of a map the file holds its cells' rows
-        in the representation and their places; of more than 100,000 cells a uniform sample.
+        in the representation and their places; of more than 100,000 cells a sample spread
+        over the map.
     path
         The file; one that exists is replaced.
     key

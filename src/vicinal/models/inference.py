@@ -156,10 +156,10 @@ def _descend(
 ) -> None:
     from vicinal.kernels.placement import descend, draw_others
 
-    strength = params.get("repulsion_strength", 1.0) * params.get("negative_sample_rate", 5.0)
-    given = (np.float32(value) for value in (params["a"], params["b"], strength, RATE))
+    a, b = np.float32(params["a"]), np.float32(params["b"])
+    strength = np.float32(params.get("repulsion_strength", 1.0) * params.get("negative_sample_rate", 5.0))
     others = draw_others(layout, n_steps, N_OTHERS, child_seed(SEED, "placement"))
-    table = neighbors.indices, neighbors.distances, layout, others, *given
+    table = neighbors.indices, neighbors.distances, layout, others, a, b, strength, np.float32(RATE)
     over_rows(lambda start, stop: descend(*table, start, stop, places), neighbors.n_obs, n_jobs)
 
 

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from vicinal.contract.data import Layout
 from vicinal.contract.errors import InputError, ModelError, listing
 from vicinal.contract.network import FittedModel
-from vicinal.contract.seeds import child_seed, generator
 
+from .landmarks import SEED, SPREAD, spread_sample
 from .manifest import ArrayEntry, Manifest, manifest_of_map, parse_manifest
 from .network import RECORD, check_network, flatten, unflatten
 
@@ -126,15 +126,14 @@ def from_reference(
 ) -> Model:
     """Return a self-contained model of a map, from its handle, its rows and its places.
 
-    Above ``max_landmarks`` cells it holds a uniform sample of them, the same at every call.
+    Above ``max_landmarks`` cells it holds a sample of them that is spread over the map, the same at every call.
     """
-    n_obs, seed = len(reference), 0
+    n_obs = len(reference)
     landmarks: dict[str, Any] = {"choice": "all"}
     if n_obs > max_landmarks:
-        chosen = generator(child_seed(seed, "landmarks")).choice(n_obs, max_landmarks, replace=False)
-        chosen.sort()
+        chosen = spread_sample(layout, max_landmarks)
         reference, layout = reference[chosen], layout[chosen]
-        landmarks = {"choice": "uniform", "seed": seed}
+        landmarks = {"choice": SPREAD, "seed": SEED}
     # Copies: the map in the AnnData goes its own way.
     arrays = {"reference": np.array(reference, order="C"), "layout": np.array(layout, order="C")}
     manifest = dataclasses.replace(

@@ -28,10 +28,11 @@ def project(
 ) -> AnnData | None:
     """Place new cells in an existing map, which stays as it is.
 
-    The network of a parametric map maps each cell. In other maps each cell goes to the mean place of the reference
-    cells nearest to it in the representation the map was made from, weighted by the kernel of the fuzzy graph; a
-    reference cell lands on its own place. A cell's place depends on that cell and the model alone: it has the same
-    bits one by one, in any order, in any batch, on any number of threads.
+    The network of a parametric map maps each cell. In other maps each cell goes to the geometric median of the places
+    of the reference cells nearest to it in the representation the map was made from, weighted by the kernel of the
+    fuzzy graph, and from there a few steps down the map's objective, the reference staying where it is; a reference
+    cell lands on its own place. A cell's place depends on that cell and the model alone: it has the same bits one by
+    one, in any order, in any batch, on any number of threads.
 
     Parameters
     ----------
