@@ -58,10 +58,11 @@ def warmup() -> float:
 def _warm_up_clustered() -> None:
     """Use the kernels that only large data meet."""
     from vicinal.kernels.ivf import Index
-    from vicinal.kernels.pruned import all_neighbors
+    from vicinal.kernels.pruned import all_neighbors, nearest_members
 
     rows = _cells().obsm["X_pca"]
     all_neighbors(rows, 5, "euclidean", at_least=0)
+    nearest_members(rows, rows, 5, "euclidean")
     index = Index.build(rows, "euclidean", seed=0, n_jobs=1)
     index.neighbors(5, 1)
     index.query(rows, 5, 1)

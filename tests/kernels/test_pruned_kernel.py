@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist
 from vicinal.kernels import pruned
 from vicinal.kernels.clusters import centred, cluster
 from vicinal.kernels.knn import Reference, nearest_rows
-from vicinal.kernels.pruned import all_neighbors, extents, search
+from vicinal.kernels.pruned import all_neighbors, extents, nearest_members, search
 
 
 def direct(rows, k, metric):
@@ -87,6 +87,63 @@ def test_any_shape(kind, n, n_features, k, members, seed):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pruned, "MEMBERS", members)
         assert_is_direct(KINDS[kind](np.random.default_rng(seed), n, n_features), k)
+
+
+def assert_is_direct_for(rows, queries, k, metric="euclidean", **options):
+    rows, queries = rows.astype(np.float32), queries.astype(np.float32)
+    found = nearest_members(rows, queries, k, metric, **options)
+    true = nearest_rows(Reference.pack(rows, metric), queries, k)
+    np.testing.assert_array_equal(found[0], true[0])
+    np.testing.assert_array_equal(found[1].view(np.uint32), true[1].view(np.uint32))
+
+
+@pytest.mark.usefixtures("small_clusters")
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_rows_of_every_kind(rng, kind, metric):
+    both = KINDS[kind](rng, 2000, 6)
+    assert_is_direct_for(both[:1500], both[1300:], 14, metric)
+
+
+@pytest.mark.usefixtures("small_clusters")
+@given(
+    st.sampled_from(sorted(KINDS)),
+    st.sampled_from(sorted(KINDS)),
+    st.integers(1, 400),
+    st.integers(1, 200),
+    st.integers(1, 20),
+    st.integers(1, 40),
+    st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=80, deadline=None)
+def test_other_rows_of_any_shape(kind, asking, n, m, n_features, k, seed):
+    rng = np.random.default_rng(seed)
+    rows, queries = KINDS[kind](rng, n, n_features), KINDS[asking](rng, m, n_features)
+    n_columns = min(rows.shape[1], queries.shape[1])
+    assert_is_direct_for(rows[:, :n_columns], queries[:, :n_columns], k, n_jobs=2)
+
+
+@pytest.mark.usefixtures("small_clusters")
+def test_few_other_rows_are_scanned_twice(rng, monkeypatch):
+    again, scan = [], pruned.nearest_sums
+    monkeypatch.setattr(
+        pruned, "nearest_sums", lambda *given, **more: again.append(len(given[1])) or scan(*given, **more)
+    )
+    rows = blobs(rng, 4000, 8)
+    assert_is_direct_for(rows[:3000], rows[3000:], 12)
+    assert sum(again) < 30
+
+
+@pytest.mark.usefixtures("small_clusters")
+@pytest.mark.parametrize("value", [1e30, np.inf, np.nan])
+def test_rows_that_are_nowhere_have_no_nearest(rng, value):
+    rows, queries = blobs(rng, 300, 4), blobs(rng, 20, 4)
+    queries[3] = value
+    found = nearest_members(rows.astype(np.float32), queries.astype(np.float32), 5, "euclidean")
+    assert (found[0][3] == -1).all() and np.isinf(found[1][3]).all()
+    keep = np.arange(20) != 3
+    true = nearest_rows(Reference.pack(rows, "euclidean"), queries[keep], 5)
+    np.testing.assert_array_equal(found[0][keep], true[0])
 
 
 @pytest.mark.parametrize("n", range(41))

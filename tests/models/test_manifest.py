@@ -38,7 +38,7 @@ def test_handle_says_what_the_map_was_made_from():
     assert manifest.kind == "landmarks"
     assert manifest.basis == "X_umap"
     assert manifest.representation == {"name": "X_pca", "n_features": 50, "n_pcs": None, "metric": "euclidean"}
-    assert manifest.placement == {"rule": "kernel_mean", "n_neighbors": 15}
+    assert manifest.placement == {"rule": "kernel_median", "n_neighbors": 15, "n_steps": 10}
     assert manifest.params == {"min_dist": 0.5, "n_epochs": 500, "far": "inf", "names": ["a", "b"]}
     assert manifest.arrays == {}
     assert manifest.features is None

@@ -26,6 +26,8 @@ KNN = "exact"
 NEAR_ZERO = 1e-3
 """Distance, as a share of the farthest looked up, up to which a row is taken for that cell, computed anew."""
 MOST_STEPS = 1000
+REPULSION = {"repulsion_strength": 1.0, "negative_sample_rate": 5}
+"""What counts where a model does not say."""
 N_OTHERS, RATE, SEED = 64, 0.01, 0
 """Cells that push at each step, the first rate, and the seed of who they are: parts of the rule, as its name is."""
 
@@ -62,7 +64,7 @@ def place(model: Model, rows: NDArray[np.float32], *, module: Any = None, n_jobs
     if module is not None:
         raise InputError("encoder is given, but the model is not a network: it places cells by their neighbours")
     neighbors = nearest_landmarks(model, rows, n_jobs)
-    places = _among(neighbors, model, n_jobs)
+    places = RULES[model.manifest.placement["rule"]](_joined(neighbors), model, n_jobs)
     _put_own_places(places, rows, neighbors.distances, model.arrays)
     lost = np.flatnonzero(np.isnan(places[:, 0]))
     if len(lost):
@@ -109,10 +111,6 @@ def _exact() -> Knn:
     return get_manager().load(entry)(entry.spec.params())
 
 
-def _among(neighbors: Neighbors, model: Model, n_jobs: int) -> Layout:
-    return RULES[model.manifest.placement["rule"]](_joined(neighbors), model, n_jobs)
-
-
 def _joined(neighbors: Neighbors) -> Neighbors:
     """Return the table with no distance where there is next to none: the same row, rounded otherwise."""
     farthest = np.where(np.isfinite(neighbors.distances), neighbors.distances, 0).max(axis=1, keepdims=True)
@@ -129,10 +127,10 @@ def _at_means(neighbors: Neighbors, model: Model, n_jobs: int) -> Layout:
 def _at_medians_and_down(neighbors: Neighbors, model: Model, n_jobs: int) -> Layout:
     from vicinal.kernels.placement import weighted_medians
 
-    n_steps, params = _n_steps(model.manifest.placement), model.manifest.params
+    n_steps, curve = _n_steps(model.manifest.placement), _curve(model.manifest.params)
     places = _filled(weighted_medians, neighbors, model.arrays["layout"], n_jobs)
-    if n_steps and {"a", "b"} <= set(params):
-        _descend(neighbors, model.arrays["layout"], params, n_steps, places, n_jobs)
+    if n_steps and curve is not None:
+        _descend(neighbors, model.arrays["layout"], curve, n_steps, places, n_jobs)
     return places
 
 
@@ -144,6 +142,19 @@ def _n_steps(placement: Mapping[str, Any]) -> int:
     return n_steps
 
 
+def _curve(params: Mapping[str, Any]) -> tuple[np.float32, np.float32, np.float32] | None:
+    """Return a and b of the objective, and the strength of its repulsion; None for a map that states no curve."""
+    names, stated = ("a", "b", "repulsion_strength", "negative_sample_rate"), {**REPULSION, **params}
+    if stated.get("a") is None or stated.get("b") is None:
+        return None
+    for name in names:
+        value = stated[name]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < np.inf:
+            raise ModelError(f"the model states {name}={value!r} of its objective; expected a number of at least 0")
+    a, b, strength, rate = (stated[name] for name in names)
+    return np.float32(a), np.float32(b), np.float32(strength * rate)
+
+
 def _filled(kernel: Callable[..., None], neighbors: Neighbors, layout: Layout, n_jobs: int) -> Layout:
     places = np.empty((neighbors.n_obs, layout.shape[1]), dtype=np.float32)
     table = neighbors.indices, neighbors.distances, layout
@@ -152,14 +163,17 @@ def _filled(kernel: Callable[..., None], neighbors: Neighbors, layout: Layout, n
 
 
 def _descend(
-    neighbors: Neighbors, layout: Layout, params: Mapping[str, Any], n_steps: int, places: Layout, n_jobs: int
+    neighbors: Neighbors,
+    layout: Layout,
+    curve: tuple[np.float32, np.float32, np.float32],
+    n_steps: int,
+    places: Layout,
+    n_jobs: int,
 ) -> None:
     from vicinal.kernels.placement import descend, draw_others
 
-    a, b = np.float32(params["a"]), np.float32(params["b"])
-    strength = np.float32(params.get("repulsion_strength", 1.0) * params.get("negative_sample_rate", 5.0))
     others = draw_others(layout, n_steps, N_OTHERS, child_seed(SEED, "placement"))
-    table = neighbors.indices, neighbors.distances, layout, others, a, b, strength, np.float32(RATE)
+    table = neighbors.indices, neighbors.distances, layout, others, *curve, np.float32(RATE)
     over_rows(lambda start, stop: descend(*table, start, stop, places), neighbors.n_obs, n_jobs)
 
 
