@@ -18,7 +18,7 @@ def spread_sample(layout: Layout, size: int) -> NDArray[np.intp]:
     """Return the indices of ``size`` cells that are spread over a map, rising; the same at every call.
 
     The map is cut by k-means into small parts, and each is drawn from by about the square root of how many cells it
-    has: small groups keep more of their cells than in a uniform sample, and large ones still have the most. Drawn
+    has: sparse parts keep more of their cells than in a uniform sample, and dense ones still have the most. Drawn
     without replacement, each in proportion to the weights of those left (Efraimidis and Spirakis 2006,
     doi:10.1016/j.ipl.2005.11.003).
     """
