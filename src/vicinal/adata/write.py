@@ -83,6 +83,15 @@ def put_map(
     return target if copy else None
 
 
+def put_handle(adata: ad.AnnData, key: str, handle: Mapping[str, Any]) -> None:
+    """Write a model handle beside what is stored of a map."""
+    entry = adata.uns.get(key)
+    kept = dict(entry) if isinstance(entry, Mapping) else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ad.ImplicitModificationWarning)
+        adata.uns[key] = {**kept, "model": dict(handle)}
+
+
 def put_score(adata: ad.AnnData, scores: Mapping[str, float], keys: MapKeys) -> None:
     """Write scores beside the map they are about."""
     entry = adata.uns.get(keys.uns)

@@ -34,6 +34,7 @@ from .neighborhoods import comparable, sampled_neighborhoods
 from .plan import Choice, Plan
 from .policy import EDGELESS
 from .rows import RowOrder
+from .tether import Tether, Tethered
 
 LOSS_POINTS = 20
 TOTAL = "loss"
@@ -53,6 +54,8 @@ class Run:
     ----------
     keep
         Called with the run at each epoch that the plan has a checkpoint at.
+    tether
+        Cells that may not go far.
 
     Attributes
     ----------
@@ -62,7 +65,14 @@ class Run:
         Name of the callback that ended it.
     """
 
-    def __init__(self, plan: Plan, source: Source, *, keep: Callable[[Run], object] | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        source: Source,
+        *,
+        keep: Callable[[Run], object] | None = None,
+        tether: Tether | None = None,
+    ) -> None:
         self.plan, self._rows = plan, rows_in_order(plan, source)
         self.source = self._rows.sort(source)
         self.timings: dict[str, float] = {}
@@ -70,6 +80,8 @@ class Run:
         self.graph = self._graph(self._neighbors())
         self._note_isolated()
         self.optimization = self._start(self._first_layout())
+        if tether is not None:
+            self.optimization = Tethered(self.optimization, self._rows.sort_rows(tether.cells), tether.radius)
         self._probe = None if self._own_losses else LossProbe(self.graph, self._objective, seed=self._seed("loss"))
         points = self.n_epochs if self._own_losses else min(LOSS_POINTS, self.n_epochs)
         self._loss_epochs = {int(epoch) for epoch in np.round(np.linspace(0, self.n_epochs, points + 1))}

@@ -9,5 +9,6 @@ from .reconstruct import reconstruct
 from .rerun import rerun
 from .score import score
 from .start import EmbedRun, start
+from .update import update
 
-__all__ = ["EmbedRun", "embed", "plan", "project", "reconstruct", "rerun", "score", "start"]
+__all__ = ["EmbedRun", "embed", "plan", "project", "reconstruct", "rerun", "score", "start", "update"]
