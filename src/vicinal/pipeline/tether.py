@@ -82,7 +82,7 @@ def within(places: Layout, anchors: Layout, radius: float) -> Layout:
     moves = np.subtract(places, anchors, dtype=np.float64)
     lengths = np.linalg.norm(moves, axis=1)
     bound = radius * (1 - MARGIN)
-    shares = np.minimum(1.0, bound / np.maximum(lengths, np.finfo(np.float64).tiny))
-    drawn = np.where((lengths > bound)[:, None], anchors + moves * shares[:, None], places).astype(np.float32)
+    is_far, drawn = lengths > bound, places.copy()
+    drawn[is_far] = anchors[is_far] + moves[is_far] * (bound / lengths[is_far])[:, None]
     beyond = np.linalg.norm(np.subtract(drawn, anchors, dtype=np.float64), axis=1) > radius
     return np.where(beyond[:, None], anchors, drawn)

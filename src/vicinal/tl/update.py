@@ -209,11 +209,11 @@ def _options(joint: _Joint, given: Mapping[str, Any]) -> EmbedOptions:
     presets = [entry.spec.name for entry in manager.entries() if isinstance(entry.spec, Preset)]
     method = manifest.method if manifest.method in presets else "umap"
     asked = {name: value for name, value in given.items() if value is not None}
+    if "neighbors_key" in asked:
+        asked = {"graph": "precomputed", **asked}
     recorded = _recorded(manifest, asked)
     taken = {"optimizer": manager.preset(method).stages["optimizer"], **recorded, **asked}
-    if "neighbors_key" in asked:
-        taken = {"graph": "precomputed", **taken}
-    else:
+    if "neighbors_key" not in asked:
         taken = {"n_neighbors": max(2, min(int(manifest.placement["n_neighbors"]), n_obs - 1)), **taken}
     if taken["optimizer"] in GENTLE:
         epochs = EPOCHS_SMALL if n_obs <= SMALL_UP_TO else EPOCHS_LARGE
