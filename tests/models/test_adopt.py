@@ -49,7 +49,7 @@ def test_own_cells_land_on_their_places(adata: ad.AnnData) -> None:
 
 @pytest.mark.parametrize("basis", ["X_umap", "X_tsne"])
 def test_half_of_a_published_map_places_the_other_half(halves: tuple, basis: str) -> None:
-    """A vote of the 15 nearest in the map finds the cell types nearly as well as with the places that were published."""
+    """A vote of the 15 nearest in the map finds cell types nearly as well as with the places that were published."""
     old, new = halves[0].copy(), halves[1].copy()
     vc.models.adopt(old, basis, n_pcs=10)
     vc.tl.project(new, old, key=basis[2:], key_added="placed")

@@ -1,4 +1,4 @@
-"""Files that earlier versions wrote: they load, and place rows where they did then. `golden/make_golden.py` made them."""
+"""Files that earlier versions wrote load, and place rows where they did then; `golden/make_golden.py` made them."""
 
 from __future__ import annotations
 

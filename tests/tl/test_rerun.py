@@ -71,7 +71,9 @@ def cells() -> ad.AnnData:
     adata = vc.datasets.pbmc68k_reduced()
     adata.obsm["two"] = adata.obsm["X_pca"][:, :2].copy()
     adata.obs["pinned"] = np.arange(adata.n_obs) % 3 == 0
-    centers = adata.obs.assign(x=adata.obsm["two"][:, 0], y=adata.obsm["two"][:, 1]).groupby("bulk_labels", observed=False)
+    centers = adata.obs.assign(x=adata.obsm["two"][:, 0], y=adata.obsm["two"][:, 1]).groupby(
+        "bulk_labels", observed=False
+    )
     adata.uns["paga"] = {"groups": "bulk_labels", "pos": centers[["x", "y"]].mean().to_numpy()}
     return adata
 

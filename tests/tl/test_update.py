@@ -101,9 +101,7 @@ class TestPlaces:
         vc.tl.update(placed, old, n_epochs=0)
         vc.tl.update(updated, old)
         train = np.random.default_rng(0).random(adata.n_obs) < 0.5
-        found = [
-            KNeighborsClassifier(15).fit(made.obsm["X_umap"][train], is_new[train]) for made in (placed, updated)
-        ]
+        found = [KNeighborsClassifier(15).fit(made.obsm["X_umap"][train], is_new[train]) for made in (placed, updated)]
         before, after = (
             vote.score(made.obsm["X_umap"][~train], is_new[~train])
             for vote, made in zip(found, (placed, updated), strict=True)

@@ -53,22 +53,19 @@ def adopt_map(
     keys = _keys(adata, basis, key_added)
     layout = _read_map(adata, keys.obsm)
     representation, metric = _representation(adata, use_rep, n_pcs, metric)
+    columns = {"name": representation.name, "n_features": representation.values.shape[1], "n_pcs": representation.n_pcs}
     record = {
         "kind": LANDMARKS,
         "method": keys.obsm.removeprefix("X_"),
         "backends": ADOPTED,
         "versions": {"vicinal": metadata.version("vicinal")},
         "params": {**_params(adata.uns.get(keys.uns)), "adopted": True},
-        "representation": {
-            "name": representation.name,
-            "n_features": representation.values.shape[1],
-            "n_pcs": representation.n_pcs,
-        },
+        "representation": columns,
         "metric": metric,
         "n_neighbors": int(n_neighbors),
     }
     handle = handle_of(record, keys.obsm)
-    _try_out(handle, representation, layout, feature_names(adata, record["representation"]))
+    _try_out(handle, representation, layout, feature_names(adata, columns))
     _look_at(representation, layout, metric, keys.obsm)
     put_handle(adata, keys.uns, handle)
 

@@ -69,4 +69,6 @@ def stored_places(adata: ad.AnnData, key: str) -> Layout | None:
 
 
 def _item(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.size == 1) else value
+    return (
+        value.item() if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.size == 1) else value
+    )

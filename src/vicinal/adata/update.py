@@ -17,7 +17,7 @@ from vicinal.contract.errors import InputError
 from vicinal.models.store import Model
 
 from .keys import MapKeys
-from .model import model_from_adata
+from .model import model_from_adata, read_rows
 from .read import read_layout
 from .write import put_map, storable
 
@@ -31,17 +31,18 @@ class OldMap:
 
     Attributes
     ----------
-    model
-        With the rows of all its cells; of a network without any.
     names
         Of its cells; None where it came from a file.
+    rows
+        Of its cells in the representation, float32 ``(n, n_features)``.
     layout
-        Their places, float32 ``(n, n_components)``; None for a network in a file.
+        Their places, float32 ``(n, n_components)``.
     """
 
     model: Model
     names: tuple[str, ...] | None
-    layout: Layout | None
+    rows: NDArray[np.float32]
+    layout: Layout
 
 
 def read_old_map(adata: ad.AnnData, key: str | None) -> OldMap:
@@ -55,8 +56,8 @@ def read_old_map(adata: ad.AnnData, key: str | None) -> OldMap:
     model = model_from_adata(adata, key, max_landmarks=adata.n_obs)
     if not adata.obs_names.is_unique:
         raise InputError("names of cells repeat in the map's AnnData; they are known by name: obs_names_make_unique()")
-    layout = read_layout(adata, str(model.manifest.basis))
-    return OldMap(model=model, names=tuple(map(str, adata.obs_names)), layout=layout)
+    rows, layout = read_rows(adata, model), read_layout(adata, str(model.manifest.basis))
+    return OldMap(model=model, names=tuple(map(str, adata.obs_names)), rows=rows, layout=layout)
 
 
 def old_map_of(model: Model) -> OldMap:
@@ -73,7 +74,7 @@ def old_map_of(model: Model) -> OldMap:
     if model.n_landmarks != model.manifest.n_obs_reference:
         msg = f"the model holds {model.n_landmarks:,} of the map's {model.manifest.n_obs_reference:,} cells: the others"
         raise InputError(f"{msg} could not be told from new ones. Give the AnnData of the map as model")
-    return OldMap(model=model, names=None, layout=model.arrays["layout"])
+    return OldMap(model=model, names=None, rows=model.arrays["reference"], layout=model.arrays["layout"])
 
 
 def match_cells(adata: ad.AnnData, rows: NDArray[np.float32], old: OldMap) -> NDArray[np.intp]:
@@ -86,14 +87,14 @@ def match_cells(adata: ad.AnnData, rows: NDArray[np.float32], old: OldMap) -> ND
     InputError
         If no cell is of the map, or all are; if names repeat; if cells of one name have different rows.
     """
-    found = _by_row(rows, old.model.arrays["reference"]) if old.names is None else _by_name(adata, old.names)
+    found = _by_row(rows, old.rows) if old.names is None else _by_name(adata, old.names)
     if (found == MISSING).all():
         how = "has the row of one" if old.names is None else "has the name of one"
         msg = f"none of the {adata.n_obs:,} cells is a cell of the map: none {how}"
         raise InputError(f"{msg}. adata_all must hold old and new cells; new ones alone are placed by vc.tl.project")
     if (found != MISSING).all():
         raise InputError(f"all {adata.n_obs:,} cells of adata_all are in the map already; there is nothing to add")
-    if old.names is not None and "reference" in old.model.arrays:
+    if old.names is not None:
         _check_rows(adata, rows, old, found)
     return found
 
@@ -120,9 +121,9 @@ def _by_row(rows: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArra
 
 
 def _check_rows(adata: ad.AnnData, rows: NDArray[np.float32], old: OldMap, found: NDArray[np.intp]) -> None:
-    reference, is_old = old.model.arrays["reference"], found != MISSING
-    scale = float(np.sqrt(np.mean(np.square(reference, dtype=np.float64))))
-    off = np.abs(rows[is_old] - reference[found[is_old]]).max(axis=1) > SAME_ROW * scale
+    is_old = found != MISSING
+    scale = float(np.sqrt(np.mean(np.square(old.rows, dtype=np.float64))))
+    off = np.abs(rows[is_old] - old.rows[found[is_old]]).max(axis=1) > SAME_ROW * scale
     if off.any():
         name = (old.model.manifest.representation or {})["name"]
         first = str(adata.obs_names[is_old][off][0])

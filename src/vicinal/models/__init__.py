@@ -75,9 +75,7 @@ def adopt(
     """
     from vicinal.adata.adopt import adopt_map
 
-    adopt_map(
-        adata, basis, use_rep=use_rep, n_pcs=n_pcs, metric=metric, n_neighbors=n_neighbors, key_added=key_added
-    )
+    adopt_map(adata, basis, use_rep=use_rep, n_pcs=n_pcs, metric=metric, n_neighbors=n_neighbors, key_added=key_added)
 
 
 def save(adata_or_model: AnnData | Model, path: str | os.PathLike[str], *, key: str | None = None) -> None:

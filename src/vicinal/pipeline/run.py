@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from importlib import metadata
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -81,7 +81,8 @@ class Run:
         self._note_isolated()
         self.optimization = self._start(self._first_layout())
         if tether is not None:
-            self.optimization = Tethered(self.optimization, self._rows.sort_rows(tether.cells), tether.radius)
+            cells = self._rows.sort_rows(tether.cells)
+            self.optimization = cast(Optimization, Tethered(self.optimization, cells, tether.radius))
         self._probe = None if self._own_losses else LossProbe(self.graph, self._objective, seed=self._seed("loss"))
         points = self.n_epochs if self._own_losses else min(LOSS_POINTS, self.n_epochs)
         self._loss_epochs = {int(epoch) for epoch in np.round(np.linspace(0, self.n_epochs, points + 1))}
@@ -392,7 +393,9 @@ class Run:
         self.optimization.restore(state, int(history["epoch"]))
         self._losses, self._snapshots, self._kept = losses, dict(snapshots), self.epoch
         self._called_back, self.stopped_by = called_back, stopped_by
-        self._phases = [(int(start), int(stop), dict(overrides)) for start, stop, overrides in history.get("phases", ())]
+        self._phases = [
+            (int(start), int(stop), dict(overrides)) for start, stop, overrides in history.get("phases", ())
+        ]
         for stage, spent in seconds.items():
             self.timings[stage] = self.timings.get(stage, 0.0) + float(spent)
 

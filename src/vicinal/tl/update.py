@@ -178,7 +178,6 @@ class _Joint:
 
 def _join(adata: AnnData, old: OldMap, *, encoder: Any, max_drift: float, n_jobs: int | None) -> _Joint:
     """Find the old cells, and place the new ones among them."""
-    assert old.layout is not None
     rows = read_rows(adata, old.model)
     found = match_cells(adata, rows, old)
     is_new = found == MISSING

@@ -1,8 +1,8 @@
 """Make the golden files of the present version: ``python tests/models/golden/make_golden.py`` (needs vicinal-torch).
 
 For each kind of model there are ``{kind}-{version}-schema{schema}.zip``, as `vicinal.models.save` writes it, and an
-``.npz`` beside it with ``rows`` and the ``places`` they were given when it was made. The first `N_OWN` rows are cells of
-the map itself. Files of earlier versions are never made again: they must load, and place rows where they did then.
+``.npz`` beside it with ``rows`` and the ``places`` they were given when it was made. The first `N_OWN` rows are cells
+of the map itself. Files of earlier versions are never made again: they must load, and place rows where they did then.
 """
 
 from __future__ import annotations
