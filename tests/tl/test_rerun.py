@@ -230,7 +230,10 @@ class TestWhatCannotBeStored:
             ("knn", table, "knn was tuple"),
             ("graph", lambda a: sparse.csr_matrix(a.obsp["connectivities"]), r"graph was csr_matrix \(700, 700\)"),
             ("fixed", lambda a: np.arange(700) < 20, "fixed was ndarray"),
-            ("output_metric", lambda a: forms_for_tests.chebyshev, "output_metric was the function .*chebyshev"),
+            pytest.param(
+                *("output_metric", lambda a: forms_for_tests.chebyshev, "output_metric was the function .*chebyshev"),
+                marks=pytest.mark.slow,  # it is compiled
+            ),
         ],
     )
     def test_is_asked_for_and_can_be_given_again(

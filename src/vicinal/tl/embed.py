@@ -131,10 +131,11 @@ def embed(
     -------
     None, or the copy. The map is in ``obsm["X_{method}"]``, float32 ``(n_obs, n_components)``; ``uns["{method}"]``
     holds ``params``, ``arguments`` and ``inputs`` (by which `vicinal.tl.rerun` repeats it), ``loss``, ``loss_epoch``,
-    ``loss_parts``, ``backends``, ``reasons``, ``versions``, ``timings`` (seconds), ``score`` and ``model``; where ``n_epochs`` is a list also ``snapshots``, float32 ``(m, n_obs,
-    n_components)``, and ``snapshot_epochs``; with ``init="sample_place"`` also ``init``: ``sample``, which
-    cells were drawn, boolean ``(n_obs,)``, and ``placement``, where all were put, like the map. Where a callback ended
-    it, ``params`` holds ``stopped_by`` and ``n_epochs_planned``. With ``labels``, ``score`` holds ``label_accuracy``.
+    ``loss_parts``, ``backends``, ``reasons``, ``versions``, ``timings`` (seconds), ``score`` and ``model``; where
+    ``n_epochs`` is a list also ``snapshots``, float32 ``(m, n_obs, n_components)``, and ``snapshot_epochs``; with
+    ``init="sample_place"`` also ``init``: ``sample``, which cells were drawn, boolean ``(n_obs,)``, and
+    ``placement``, where all were put, like the map. Where a callback ended it, ``params`` holds ``stopped_by`` and
+    ``n_epochs_planned``. With ``labels``, ``score`` holds ``label_accuracy``.
 
     Raises
     ------
