@@ -69,7 +69,7 @@ def test_a_saved_model_does_it_for_other_cells(blood, tmp_path):
     vc.models.save(blood, tmp_path / "model.zip")
     others = blood[:50].copy()
     del others.uns[KEY], others.obsm[OBSM]
-    vc.tl.project(others, tmp_path / "model.zip")
+    vc.tl.project(others, tmp_path / "model.zip", use_rep="X_pca")
     vc.tl.reconstruct(others, tmp_path / "model.zip")
     vc.tl.reconstruct(whole := blood.copy())
     np.testing.assert_array_equal(others.obsm["X_pca_reconstructed"], whole.obsm["X_pca_reconstructed"][:50])

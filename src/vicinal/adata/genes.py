@@ -52,7 +52,7 @@ class GeneMap:
 
     def genes(self, components: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return genes, ``(n, n_vars)``."""
-        return (components - self.offset) @ self.loadings.T + self.center
+        return np.asarray((components - self.offset) @ self.loadings.T + self.center, dtype=np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,7 +213,8 @@ def read_components(
     check_shape(stored, slot)
     stored = readable(stored)
     check_real(stored, slot)
-    match = match_genes(chain.names, list(map(str, adata.var_names)), chain.weights, min_overlap, _other_names(adata))
+    given = list(map(str, adata.var_names))
+    match = match_genes(chain.names, given, chain.weights, min_overlap, others=_other_names(adata), otherwise=otherwise)
     check_preprocessing(chain.saw, some_rows(stored, N_LOOKED_AT), _log1p(adata), _shown(slot), otherwise)
     made = new_rows((adata.n_obs, chain.loadings.shape[1]), slot)
     flaws = Flaws(adata.n_obs)
@@ -229,7 +230,7 @@ def read_components(
 def _whole_rows(
     stored: Any, name: str, columns: NDArray[np.intp], obs_names: Any
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield rows of the wanted columns; what is stored by columns is first put together, in a file where it is large."""
+    """Yield rows of the wanted columns; those stored by columns are first put together, in a file if they are large."""
     if has_whole_rows(stored, columns):
         for rows, _, piece in pieces(stored, columns):
             yield rows, piece
@@ -261,13 +262,10 @@ def check_same_pca(adata: ad.AnnData, chain: GeneChain, name: str) -> None:
     own_rows, their_rows = np.array(shared).T
     known, found = chain.loadings[own_rows], np.nan_to_num(theirs[their_rows, :n_components])
     if np.linalg.norm(known - found) > TOLERANCE_BACK * np.linalg.norm(known):
-        msg = (
-            f"{name!r} was made by another PCA than the model's: varm[{key!r}] holds other loadings. Leave out use_rep"
-        )
-        other = (
-            f"and the cells are projected from their genes; or, if {name!r} was made by the model's PCA all the same"
-        )
-        raise InputError(f"{msg}, {other}, del adata_new.varm[{key!r}]")
+        msg = f"{name!r} was made by another PCA than the model's: varm[{key!r}] holds other loadings"
+        remedy = "leave out use_rep, and the cells are projected from their genes"
+        unless = f"if {name!r} was made by the model's PCA all the same, del adata_new.varm[{key!r}]"
+        raise InputError(f"{msg}; {remedy}. Or, {unless}")
 
 
 def _shown(slot: str) -> str:

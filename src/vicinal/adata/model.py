@@ -138,9 +138,9 @@ def read_rows(
     assert model.manifest.representation is not None
     representation, chain = dict(model.manifest.representation), model.genes
     slot = _slot_to_read(adata_new, chain, representation["name"], use_rep)
-    if chain is not None and slot not in adata_new.obsm and has_slot(adata_new, slot):
-        otherwise = f". Or, if obsm holds the components, give use_rep={representation['name']!r}"
-        otherwise = otherwise if use_rep is None else ""
+    if chain is not None and slot not in adata_new.obsm and _has_genes(adata_new, slot):
+        name = representation["name"]
+        otherwise = f". Or give use_rep={name!r}, if obsm holds the components" if name in adata_new.obsm else ""
         return read_components(adata_new, chain, slot, otherwise, min_overlap=min_overlap, n_jobs=n_jobs)
     rows = read_representation_like(adata_new, {**representation, "name": slot}, model.manifest.features)
     if chain is not None:
@@ -151,12 +151,16 @@ def read_rows(
 
 def _slot_to_read(adata: ad.AnnData, chain: GeneChain | None, name: str, use_rep: str | None) -> str:
     if use_rep is None:
-        return chain.slot if chain is not None and (has_slot(adata, chain.slot) or name not in adata.obsm) else name
+        return chain.slot if chain is not None and _has_genes(adata, chain.slot) else name
     if not isinstance(use_rep, str) or not has_slot(adata, use_rep):
         options = ["X", *adata.obsm, *adata.layers]
         hint = did_you_mean(use_rep, options)
         raise InputError(f"use_rep={use_rep!r} is not in adata_new; it has {listing(options)}.{hint}")
     return use_rep
+
+
+def _has_genes(adata: ad.AnnData, slot: str) -> bool:
+    return adata.n_vars > 0 and has_slot(adata, slot)
 
 
 def check_overlap(min_overlap: object) -> None:

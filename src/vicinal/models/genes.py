@@ -112,8 +112,7 @@ def check_genes(manifest: Manifest, arrays: Mapping[str, np.ndarray]) -> None:
     record = manifest.extra.get(RECORD)
     if len(there) < len(ARRAYS) or manifest.representation is None:
         raise ModelError(f"from genes to components it needs {listing(ARRAYS)}; this one holds {listing(there)}")
-    _check_record(record)
-    n_genes, n_components = len(record["names"]), manifest.representation["n_features"]
+    n_genes, n_components = _check_record(record), manifest.representation["n_features"]
     shapes = {LOADINGS: (n_genes, n_components), MEAN: (n_genes,), OFFSET: (n_components,)}
     for name, shape in shapes.items():
         array = arrays[name]
@@ -125,8 +124,8 @@ def check_genes(manifest: Manifest, arrays: Mapping[str, np.ndarray]) -> None:
             raise ModelError(f"array {name!r} holds {int((~np.isfinite(array)).sum())} values that are NaN or infinite")
 
 
-def _check_record(record: Any) -> None:
-    """Raise `ModelError` unless a record says what is needed to read genes."""
+def _check_record(record: Any) -> int:
+    """Return how many genes a record names; raise `ModelError` unless it says what is needed to read them."""
     names = record.get("names") if isinstance(record, dict) else None
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise ModelError(f"model.json: {RECORD!r} names no genes")
@@ -142,3 +141,4 @@ def _check_record(record: Any) -> None:
     base = (record["log1p"] or {}).get("base")
     if base is not None and (not isinstance(base, int | float) or isinstance(base, bool) or base <= 1):
         raise ModelError(f"model.json: {RECORD!r} has a logarithm of base {base!r}")
+    return len(names)

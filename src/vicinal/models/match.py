@@ -58,7 +58,9 @@ def match_genes(
     given: Sequence[str],
     weights: ArrayLike,
     min_overlap: float,
+    *,
     others: Mapping[str, Sequence[str]] | None = None,
+    otherwise: str = "",
 ) -> Match:
     """Return which of a model's genes are there, in any order, where those make up enough.
 
@@ -70,6 +72,8 @@ def match_genes(
         How much of that must be there.
     others
         Further names of the given columns, by the name of the column of ``var`` that holds them.
+    otherwise
+        What else the user might do.
 
     Raises
     ------
@@ -86,13 +90,13 @@ def match_genes(
             f" make up {share:.0%} of its squared loadings, min_overlap={min_overlap:g} asks for {min_overlap:.0%}."
             f" There the names are like {_first(given)}"
         )
-        raise InputError(msg + naming_hint(missing, given, others))
+        raise InputError(msg + naming_hint(missing, given, others) + otherwise)
     _check_unique(wanted, given)
     return Match(present, np.array([place[wanted[i]] for i in present], dtype=np.intp))
 
 
 def naming_hint(missing: Sequence[str], given: Sequence[str], others: Mapping[str, Sequence[str]] | None = None) -> str:
-    """Return a sentence on why names do not fit, where most of the missing would fit otherwise; else an empty string."""
+    """Return a sentence on why names do not fit, if most of the missing would fit in another way; else nothing."""
     for column, names in (others or {}).items():
         if _most(missing, set(names)):
             return f". adata_new.var[{column!r}] has them: adata_new.var_names = adata_new.var[{column!r}]"

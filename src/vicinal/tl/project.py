@@ -96,7 +96,7 @@ def project(
 
 
 def find_model(model: Model | str | os.PathLike[str] | AnnData, key: str | None = None, *, genes: bool = True) -> Model:
-    """Return the model that is given, named by its path, or carried by an AnnData; with its PCA if new cells need it."""
+    """Return the model that is given, named by its path, or carried by an AnnData, with what new genes need."""
     if isinstance(model, Model):
         return model
     return load(model) if isinstance(model, str | os.PathLike) else model_from_adata(model, key, genes=genes)
