@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from vicinal.contract.data import Layout
 from vicinal.contract.errors import InputError, ModelError, did_you_mean, listing
 from vicinal.models import fingerprint
-from vicinal.models.genes import GeneChain
+from vicinal.models.genes import RECORD, GeneChain
 from vicinal.models.manifest import Manifest, parse_handle
 from vicinal.models.match import match_columns
+from vicinal.models.network import apply_network
 from vicinal.models.store import MAX_LANDMARKS, NETWORK, Model, check_kind, from_handle, from_reference, with_genes
 
 from .dense import check_shape, dense_values
-from .genes import check_same_pca, read_components, read_gene_chain
+from .genes import N_CHECKED, check_same_pca, read_components, read_gene_chain
 from .keys import check_free, feature_names, map_keys
 from .read import check_adata, check_writable, has_slot, read_layout, slot_of
 from .write import put_map
@@ -64,7 +65,7 @@ def model_from_adata(
         raise ModelError(msg)
     if handle.kind == NETWORK:
         model = from_handle(handle, adata.uns[key][HANDLE].get("arrays", {}))
-        return _with_genes(model, adata, key) if genes else model
+        return _with_what_it_read(model, adata, key) if genes else model
     features = feature_names(adata, handle.representation)
     reference = read_representation_like(adata, handle.representation, None)
     layout = _read_places(adata, key, handle.basis)
@@ -77,6 +78,29 @@ def model_from_adata(
 def _with_fingerprint(handle: Manifest, reference: NDArray[np.float32]) -> Manifest:
     known = {**(handle.representation or {}), fingerprint.FIELD: fingerprint.fingerprint_of(reference)}
     return dataclasses.replace(handle, representation=known)
+
+
+def _with_what_it_read(model: Model, adata: ad.AnnData, key: str) -> Model:
+    """Return a network with what is known of its rows, if those in the AnnData are still what it was trained on."""
+    representation, basis = model.manifest.representation, model.manifest.basis
+    assert representation is not None
+    if model.manifest.features is not None or representation["name"] not in adata.obsm:
+        return model
+    try:
+        rows = read_representation_like(adata, representation, None)
+    except InputError:  # it is not what it was, which a network can do without
+        return model
+    assert model.fitted is not None
+    if model.fitted.encoder.layers and basis in adata.obsm:
+        some = np.unique(np.linspace(0, len(rows) - 1, N_CHECKED).astype(np.intp))
+        stored = read_layout(adata, str(basis))[some]
+        made = apply_network(model.manifest, model.fitted.encoder, rows[some])
+        if made.shape != stored.shape or not np.allclose(made, stored, rtol=0, atol=1e-3 * np.abs(stored).max()):
+            name = representation["name"]
+            found = f"obsm[{name!r}] or the map has changed: the network makes other places of it than are stored"
+            return with_genes(model, found)
+    model = Model(_with_fingerprint(model.manifest, rows), model.arrays)
+    return _with_genes(model, adata, key)
 
 
 def _with_genes(model: Model, adata: ad.AnnData, key: str) -> Model:
@@ -142,11 +166,22 @@ def read_rows(
         name = representation["name"]
         otherwise = f". Or give use_rep={name!r}, if obsm holds the components" if name in adata_new.obsm else ""
         return read_components(adata_new, chain, slot, otherwise, min_overlap=min_overlap, n_jobs=n_jobs)
+    _check_there(adata_new, slot, model)
     rows = read_representation_like(adata_new, {**representation, "name": slot}, model.manifest.features)
     if chain is not None:
         check_same_pca(adata_new, chain, slot)
     fingerprint.check_fingerprint(rows, representation, slot)
     return rows
+
+
+def _check_there(adata: ad.AnnData, slot: str, model: Model) -> None:
+    """Raise `InputError` where rows are missing and the model says why genes would not do."""
+    absent = model.manifest.extra.get(RECORD, {}).get("absent")
+    if absent is not None and not has_slot(adata, slot):
+        there = f"this AnnData has not; its obsm has {listing(adata.obsm)}"
+        raise InputError(
+            f"the model reads {slot!r}, which {there}. It does not take genes: when it was saved, {absent}"
+        )
 
 
 def _slot_to_read(adata: ad.AnnData, chain: GeneChain | None, name: str, use_rep: str | None) -> str:

@@ -107,9 +107,11 @@ def without_genes(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 def check_genes(manifest: Manifest, arrays: Mapping[str, np.ndarray]) -> None:
     """Raise `ModelError` unless a model carries a whole chain, or nothing of one."""
     there = [name for name in ARRAYS if name in arrays]
+    record = manifest.extra.get(RECORD, {})
+    if not isinstance(record, dict):
+        raise ModelError(f"model.json: {RECORD!r} is a {type(record).__name__}, expected an object")
     if not there:
         return
-    record = manifest.extra.get(RECORD)
     if len(there) < len(ARRAYS) or manifest.representation is None:
         raise ModelError(f"from genes to components it needs {listing(ARRAYS)}; this one holds {listing(there)}")
     n_genes, n_components = _check_record(record), manifest.representation["n_features"]
@@ -124,9 +126,9 @@ def check_genes(manifest: Manifest, arrays: Mapping[str, np.ndarray]) -> None:
             raise ModelError(f"array {name!r} holds {int((~np.isfinite(array)).sum())} values that are NaN or infinite")
 
 
-def _check_record(record: Any) -> int:
+def _check_record(record: Mapping[str, Any]) -> int:
     """Return how many genes a record names; raise `ModelError` unless it says what is needed to read them."""
-    names = record.get("names") if isinstance(record, dict) else None
+    names = record.get("names")
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise ModelError(f"model.json: {RECORD!r} names no genes")
     if len(set(names)) != len(names):
