@@ -165,7 +165,7 @@ def _add_project(commands: Any) -> None:
     parser.add_argument(
         "--use-rep",
         metavar="NAME",
-        help="where IN has what the model reads: obsm key, layer or X (default: genes or its own)",
+        help="obsm key, layer or X with what the model reads (default: genes, or its own key)",
     )
     parser.add_argument("--n-jobs", type=int, metavar="N", help="threads (default: all processors)")
 
