@@ -179,9 +179,7 @@ def _check_there(adata: ad.AnnData, slot: str, model: Model) -> None:
     absent = model.manifest.extra.get(RECORD, {}).get("absent")
     if absent is not None and not has_slot(adata, slot):
         there = f"this AnnData has not; its obsm has {listing(adata.obsm)}"
-        raise InputError(
-            f"the model reads {slot!r}, which {there}. It does not take genes: when it was saved, {absent}"
-        )
+        raise InputError(f"the model reads {slot!r}, which {there}. Genes will not do: when it was saved, {absent}")
 
 
 def _slot_to_read(adata: ad.AnnData, chain: GeneChain | None, name: str, use_rep: str | None) -> str:
