@@ -88,12 +88,13 @@ def _with_what_it_read(model: Model, adata: ad.AnnData, key: str) -> Model:
         return model
     try:
         rows = read_representation_like(adata, representation, None)
-    except InputError:  # it is not what it was, which a network can do without
+        layout = read_layout(adata, str(basis)) if basis in adata.obsm else None
+    except InputError:  # they are not what they were, which a network can do without
         return model
     assert model.fitted is not None
-    if model.fitted.encoder.layers and basis in adata.obsm:
+    if model.fitted.encoder.layers and layout is not None:
         some = np.unique(np.linspace(0, len(rows) - 1, N_CHECKED).astype(np.intp))
-        stored = read_layout(adata, str(basis))[some]
+        stored = layout[some]
         made = apply_network(model.manifest, model.fitted.encoder, rows[some])
         if made.shape != stored.shape or not np.allclose(made, stored, rtol=0, atol=1e-3 * np.abs(stored).max()):
             name = representation["name"]
