@@ -162,6 +162,11 @@ def _add_project(commands: Any) -> None:
     parser.add_argument("output", metavar="OUT", help="the new cells with their places, .h5ad or .zarr; may be IN")
     parser.add_argument("--key", metavar="NAME", help="the map, where MODEL carries several")
     parser.add_argument("--key-added", metavar="NAME", help="key in obsm and uns (default: as the model's map)")
+    parser.add_argument(
+        "--use-rep",
+        metavar="NAME",
+        help="obsm key, layer or X with what the model reads (default: genes, or its own key)",
+    )
     parser.add_argument("--n-jobs", type=int, metavar="N", help="threads (default: all processors)")
 
 
@@ -254,7 +259,7 @@ def _project(options: argparse.Namespace) -> int:
     carried = Path(options.model).suffix in STORES
     model = find_model(_read(options.model) if carried else options.model, options.key)
     adata = _read(options.input)
-    tl.project(adata, model, key_added=options.key_added, n_jobs=options.n_jobs)
+    tl.project(adata, model, key_added=options.key_added, use_rep=options.use_rep, n_jobs=options.n_jobs)
     with _replacing([target]) as (output,):
         _write(adata, output)
     keys = map_keys(model.method, options.key_added)
