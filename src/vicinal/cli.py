@@ -164,6 +164,11 @@ def _add_project(commands: Any) -> None:
     parser.add_argument("output", metavar="OUT", help="the new cells with their places, .h5ad or .zarr; may be IN")
     parser.add_argument("--key", metavar="NAME", help="the map, where MODEL carries several")
     parser.add_argument("--key-added", metavar="NAME", help="key in obsm and uns (default: as the model's map)")
+    parser.add_argument(
+        "--use-rep",
+        metavar="NAME",
+        help="obsm key, layer or X with what the model reads (default: genes, or its own key)",
+    )
     parser.add_argument("--n-jobs", type=int, metavar="N", help="threads (default: all processors)")
 
 
@@ -284,7 +289,7 @@ def _project(options: argparse.Namespace) -> int:
     carried = Path(options.model).suffix in STORES
     model = find_model(_read(options.model) if carried else options.model, options.key)
     adata = _read(options.input)
-    tl.project(adata, model, key_added=options.key_added, n_jobs=options.n_jobs)
+    tl.project(adata, model, key_added=options.key_added, use_rep=options.use_rep, n_jobs=options.n_jobs)
     with _replacing([target]) as (output,):
         _write(adata, output)
     keys = map_keys(model.method, options.key_added)
@@ -299,7 +304,10 @@ def _update(options: argparse.Namespace) -> int:
 
     target = _target(options.output, STORES)
     carrier = _read(options.model) if Path(options.model).suffix in STORES else find_model(options.model)
-    adata, keys = _read(options.input), map_keys(find_model(carrier, options.key).method, options.key_added)
+    adata, keys = (
+        _read(options.input),
+        map_keys(find_model(carrier, options.key, genes=False).method, options.key_added),
+    )
     tl.update(
         adata, carrier, max_drift=options.max_drift, key=options.key, key_added=options.key_added, n_jobs=options.n_jobs
     )

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.contract.data import MISSING, Layout
-from vicinal.contract.errors import InputError
+from vicinal.contract.errors import InputError, listing
 from vicinal.models.store import Model
 
 from .keys import MapKeys
 from .model import model_from_adata, read_rows
-from .read import read_layout
+from .read import has_slot, read_layout
 from .write import put_map, storable
 
 SAME_ROW = 1e-3
@@ -53,10 +53,10 @@ def read_old_map(adata: ad.AnnData, key: str | None) -> OldMap:
     ModelError, InputError
         As `model_from_adata`; also if names of its cells repeat.
     """
-    model = model_from_adata(adata, key, max_landmarks=adata.n_obs)
+    model = model_from_adata(adata, key, max_landmarks=adata.n_obs, genes=False)
     if not adata.obs_names.is_unique:
         raise InputError("names of cells repeat in the map's AnnData; they are known by name: obs_names_make_unique()")
-    rows, layout = read_rows(adata, model), read_layout(adata, str(model.manifest.basis))
+    rows, layout = rows_as_stored(adata, model), read_layout(adata, str(model.manifest.basis))
     return OldMap(model=model, names=tuple(map(str, adata.obs_names)), rows=rows, layout=layout)
 
 
@@ -75,6 +75,21 @@ def old_map_of(model: Model) -> OldMap:
         msg = f"the model holds {model.n_landmarks:,} of the map's {model.manifest.n_obs_reference:,} cells: the others"
         raise InputError(f"{msg} could not be told from new ones. Give the AnnData of the map as model")
     return OldMap(model=model, names=None, rows=model.arrays["reference"], layout=model.arrays["layout"])
+
+
+def rows_as_stored(adata: ad.AnnData, model: Model) -> NDArray[np.float32]:
+    """Return the rows of cells in the slot the map was made from, which all have; not made anew of their genes.
+
+    Raises
+    ------
+    InputError
+        If the slot is missing, does not fit the model, or holds NaN or infinity.
+    """
+    name = (model.manifest.representation or {})["name"]
+    if not has_slot(adata, name):
+        msg = f"the map was made from {name!r}, which adata_all has not; its obsm has {listing(adata.obsm)}"
+        raise InputError(f"{msg}. Old cells need the rows they had there, and new cells theirs in the same space")
+    return read_rows(adata, model, use_rep=name)
 
 
 def match_cells(adata: ad.AnnData, rows: NDArray[np.float32], old: OldMap) -> NDArray[np.intp]:

@@ -87,7 +87,10 @@ def save(adata_or_model: AnnData | Model, path: str | os.PathLike[str], *, key: 
     ----------
     adata_or_model
         The `Model`, or the AnnData with a map made by `vicinal.tl.embed`. Of a map the file holds its cells' rows
-        in the representation and their places; of more than 100,000 cells a uniform sample.
+        in the representation and their places; of more than 100,000 cells a uniform sample. Of a map made from a PCA
+        it also holds that PCA, so that new cells can be given as genes, if ``varm`` has its loadings and ``.X``, or
+        the layer it was made from, is what it saw: components of 16 cells are made anew. Otherwise it says why not,
+        in ``manifest.extra["genes"]["absent"]``.
     path
         The file; one that exists is replaced.
     key

@@ -15,7 +15,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from vicinal.adata.keys import map_keys
-from vicinal.adata.model import check_target, read_rows
+from vicinal.adata.model import check_target
 from vicinal.adata.read import read
 from vicinal.adata.update import (
     OldMap,
@@ -24,6 +24,7 @@ from vicinal.adata.update import (
     match_cells,
     old_map_of,
     read_old_map,
+    rows_as_stored,
     write_network_update,
 )
 from vicinal.adata.write import write
@@ -178,7 +179,7 @@ class _Joint:
 
 def _join(adata: AnnData, old: OldMap, *, encoder: Any, max_drift: float, n_jobs: int | None) -> _Joint:
     """Find the old cells, and place the new ones among them."""
-    rows = read_rows(adata, old.model)
+    rows = rows_as_stored(adata, old.model)
     found = match_cells(adata, rows, old)
     is_new = found == MISSING
     first = np.empty((len(rows), old.layout.shape[1]), dtype=np.float32)
