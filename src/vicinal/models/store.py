@@ -24,9 +24,11 @@ from vicinal.contract.data import Layout
 from vicinal.contract.errors import InputError, ModelError, listing
 from vicinal.contract.network import FittedModel
 from vicinal.contract.seeds import child_seed, generator
+from vicinal.kernels.parallel import available_threads
 
 from .manifest import ArrayEntry, Manifest, manifest_of_map, parse_manifest
 from .network import RECORD, check_network, flatten, unflatten
+from .strangers import AT_LEAST, REFERENCE, Familiarity, kept_of, learn
 
 LANDMARKS = "landmarks"
 NETWORK = "network"
@@ -57,7 +59,8 @@ class Model:
         All that is known of it.
     arrays
         ``reference`` float32 ``(n_landmarks, n_features)``, the landmarks' rows in the representation, and
-        ``layout`` float32 ``(n_landmarks, n_components)``, their places; of a network, its weights.
+        ``layout`` float32 ``(n_landmarks, n_components)``, their places; of a network, its weights, and
+        ``strangers_reference``, rows of some of its cells.
 
     Raises
     ------
@@ -89,6 +92,20 @@ class Model:
     def fitted(self) -> FittedModel | None:
         """The networks; None for a model that has none."""
         return unflatten(self.manifest, self.arrays) if self.manifest.kind == NETWORK else None
+
+    @property
+    def reference(self) -> NDArray[np.float32]:
+        """Rows of reference cells: all landmarks, or the few that a network keeps, maybe none."""
+        name = REFERENCE if self.manifest.kind == NETWORK else "reference"
+        return self.arrays.get(name, np.empty((0, 0), dtype=np.float32))
+
+    @cached_property
+    def familiarity(self) -> Familiarity | None:
+        """What the reference cells say of how far cells are apart; None where they are too few."""
+        seen = self.manifest.representation
+        if seen is None or len(self.reference) < AT_LEAST:
+            return None
+        return learn(self.reference, seen["metric"], n_jobs=available_threads())
 
     @property
     def n_landmarks(self) -> int:
@@ -150,12 +167,15 @@ def from_reference(
 def handle_of(reusable: Mapping[str, Any], basis: str, features: tuple[str, ...] | None = None) -> dict[str, Any]:
     """Return what ``uns[key]["model"]`` holds: the manifest's text, and of a network the arrays.
 
-    A network keeps the names of its columns, where they have some: the AnnData may be in another order later.
+    A network keeps the names of its columns, where they have some: the AnnData may be in another order later; and
+    some of its cells, to tell strangers by.
     """
     fitted = reusable.get("fitted")
     if fitted is None:
         return {"manifest": manifest_of_map(reusable, basis).to_json()}
     records, arrays = flatten(fitted)
+    if (rows := reusable.get("rows")) is not None:
+        arrays |= kept_of(rows)
     manifest = manifest_of_map(reusable, basis)
     manifest = dataclasses.replace(
         manifest, features=features, arrays=describe(arrays), extra={**manifest.extra, RECORD: records}
