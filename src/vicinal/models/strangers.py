@@ -26,6 +26,8 @@ N_NEAR = 15
 """Neighbours whose differences tell the scatter within a neighbourhood."""
 SHRINKAGE = 0.1
 """Share of the scatter that is taken to be the same in all directions, so that none is without."""
+N_FOLDS = 5
+"""Parts of the reference, each scored in a scaling that the others make."""
 FLOOR = 1e-3
 """Smallest distance that is divided by, as a share of the mean one."""
 WIDEST = 512
@@ -41,6 +43,37 @@ KEPT, KEPT_BYTES = 2_000, 400_000
 
 
 @dataclass(frozen=True, eq=False)
+class Scaling:
+    """What makes rows comparable, in the form of a network: centred, and scaled by the scatter among neighbours."""
+
+    layers: Sequence[Mapping[str, Any]]
+    arrays: Mapping[str, np.ndarray]
+
+    def __call__(self, points: NDArray[np.float32], n_jobs: int) -> NDArray[np.float32]:
+        """Return comparable points."""
+        from vicinal.kernels.network import apply_layers
+
+        return apply_layers(self.layers, self.arrays, points, n_jobs)
+
+
+@dataclass(frozen=True, eq=False)
+class Neighborhoods:
+    """Reference cells, and how far each is from its own nearest.
+
+    Attributes
+    ----------
+    means, last, following
+        float64 ``(n,)``: mean distance to the ``n_neighbors`` nearest, to the last of these, to the one after it.
+    """
+
+    reference: Reference
+    n_neighbors: int
+    means: NDArray[np.float64]
+    last: NDArray[np.float64]
+    following: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
 class Familiarity:
     """What the reference cells say of how far cells are from each other.
 
@@ -48,25 +81,13 @@ class Familiarity:
     ----------
     metric
         Of the representation.
-    layers, arrays
-        What makes rows comparable, in the form of a network: centred, and scaled by the scatter within
-        neighbourhoods.
-    reference
-        The reference cells, comparable.
-    means, last, following
-        float64 ``(n,)``: mean distance of each to its nearest, to the last of these, to the one after it.
     known_scores
-        float32 ``(n,)``, rising: each reference cell's score, itself left out.
+        float32 ``(n,)``, rising: each reference cell's score, by what the others say.
     """
 
     metric: str
-    layers: Sequence[Mapping[str, Any]]
-    arrays: Mapping[str, np.ndarray]
-    reference: Reference
-    n_neighbors: int
-    means: NDArray[np.float64]
-    last: NDArray[np.float64]
-    following: NDArray[np.float64]
+    scaling: Scaling
+    neighborhoods: Neighborhoods
     known_scores: NDArray[np.float32]
 
     @property
@@ -91,8 +112,33 @@ def learn(rows: NDArray[np.float32], metric: str, *, n_jobs: int) -> Familiarity
     """
     rows = sample(rows, min(AT_MOST, math.isqrt(int(MOST_WORK / rows.shape[1]))))
     points = _directed(rows, metric)
-    layers, arrays = _scaling(points, n_jobs)
-    return _measured(metric, layers, arrays, _comparable(points, layers, arrays, n_jobs), n_jobs)
+    evenly = _evenly(points)
+    near = evenly(points, n_jobs)
+    _, indices, _ = _measured(near, min(N_NEAR, len(near) - 2), n_jobs)
+    scaling = _scaled(evenly, near, indices, np.zeros(len(near), dtype=bool))
+    neighborhoods, _, _ = _measured(scaling(points, n_jobs), _n_neighbors(len(points)), n_jobs)
+    return Familiarity(metric, scaling, neighborhoods, _known_scores(points, evenly, near, indices, n_jobs))
+
+
+def _known_scores(
+    points: NDArray[np.float32], evenly: Scaling, near: NDArray[np.float32], nearest: NDArray[np.int32], n_jobs: int
+) -> NDArray[np.float32]:
+    """Return the scores of reference cells, each in a scaling that it has had no part in.
+
+    Where columns are many and cells few, a scaling fits the differences it was made from better than others, and new
+    cells would all look strange.
+    """
+    folds = generator(child_seed(0, "strangers_folds")).permutation(len(points)) % N_FOLDS
+    scores = np.empty(len(points), dtype=np.float32)
+    for fold in range(N_FOLDS):
+        scaled = _scaled(evenly, near, nearest, folds == fold)(points, n_jobs)
+        around, indices, distances = _measured(scaled, _n_neighbors(len(points)), n_jobs)
+        scores[folds == fold] = _ratios(indices, distances, around, n_jobs, is_reference=True)[folds == fold]
+    return np.sort(scores)
+
+
+def _n_neighbors(n_reference: int) -> int:
+    return min(N_NEIGHBORS, n_reference // SHARE)
 
 
 def sample(rows: NDArray[np.float32], most: int) -> NDArray[np.float32]:
@@ -164,9 +210,10 @@ def score(known: Familiarity, rows: NDArray[np.float32], *, n_jobs: int) -> NDAr
     """
     from vicinal.kernels.knn import nearest_rows
 
-    points = _comparable(_directed(rows, known.metric), known.layers, known.arrays, n_jobs)
-    indices, distances = nearest_rows(known.reference, points, known.n_neighbors, n_jobs=n_jobs)
-    return _ratios(indices, distances, known.means, known.last, known.following, n_jobs, is_reference=False)
+    points = known.scaling(_directed(rows, known.metric), n_jobs)
+    around = known.neighborhoods
+    indices, distances = nearest_rows(around.reference, points, around.n_neighbors, n_jobs=n_jobs)
+    return _ratios(indices, distances, around, n_jobs, is_reference=False)
 
 
 def p_values(known: Familiarity, scores: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -180,25 +227,22 @@ def p_values(known: Familiarity, scores: NDArray[np.float32]) -> NDArray[np.floa
 
 
 def _measured(
-    metric: str, layers: Any, arrays: Mapping[str, np.ndarray], points: NDArray[np.float32], n_jobs: int
-) -> Familiarity:
+    points: NDArray[np.float32], k: int, n_jobs: int
+) -> tuple[Neighborhoods, NDArray[np.int32], NDArray[np.float32]]:
+    """Return the neighbourhoods of reference cells, with the indices of their neighbours and the distances."""
     from vicinal.kernels.knn import EUCLIDEAN, Reference, nearest_rows
 
-    reference, k = Reference.pack(points, EUCLIDEAN), min(N_NEIGHBORS, len(points) // SHARE)
+    reference = Reference.pack(points, EUCLIDEAN)
     indices, distances = nearest_rows(reference, points, k + 1, own=np.arange(len(points)), n_jobs=n_jobs)
     far = distances.astype(np.float64)
-    means, last, following = far[:, :k].mean(axis=1), far[:, k - 1].copy(), far[:, k].copy()
-    near = np.ascontiguousarray(indices[:, :k]), np.ascontiguousarray(distances[:, :k])
-    scores = np.sort(_ratios(*near, means, last, following, n_jobs, is_reference=True))
-    return Familiarity(metric, layers, arrays, reference, k, means, last, following, scores)
+    around = Neighborhoods(reference, k, far[:, :k].mean(axis=1), far[:, k - 1].copy(), far[:, k].copy())
+    return around, np.ascontiguousarray(indices[:, :k]), np.ascontiguousarray(distances[:, :k])
 
 
 def _ratios(
     indices: NDArray[np.int32],
     distances: NDArray[np.float32],
-    means: NDArray[np.float64],
-    last: NDArray[np.float64],
-    following: NDArray[np.float64],
+    around: Neighborhoods,
     n_jobs: int,
     *,
     is_reference: bool,
@@ -206,12 +250,11 @@ def _ratios(
     from vicinal.kernels.parallel import over_rows
     from vicinal.kernels.ratios import local_ratios
 
-    floor = max(FLOOR * float(means.mean()), float(np.finfo(np.float32).tiny))
+    floor = max(FLOOR * float(around.means.mean()), float(np.finfo(np.float32).tiny))
+    own = around.means, around.last, around.following
     ratios = np.empty(len(indices), dtype=np.float32)
     over_rows(
-        lambda start, stop: local_ratios(
-            indices, distances, means, last, following, is_reference, floor, start, stop, ratios
-        ),
+        lambda start, stop: local_ratios(indices, distances, *own, is_reference, floor, start, stop, ratios),
         len(indices),
         n_jobs,
     )
@@ -227,41 +270,43 @@ def _directed(rows: NDArray[np.float32], metric: str) -> NDArray[np.float32]:
     return coordinates(rows, COSINE if metric in ("cosine", "correlation") else EUCLIDEAN)
 
 
-def _comparable(points: NDArray[np.float32], layers: Any, arrays: Any, n_jobs: int) -> NDArray[np.float32]:
-    from vicinal.kernels.network import apply_layers
-
-    return apply_layers(layers, arrays, points, n_jobs)
-
-
-def _scaling(points: NDArray[np.float32], n_jobs: int) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-    """Return the layers that make points comparable, and their arrays."""
-    from vicinal.kernels.knn import EUCLIDEAN, Reference, nearest_rows
-
+def _evenly(points: NDArray[np.float32]) -> Scaling:
+    """Return what centres points and makes their columns' mean variance 1, so that float32 holds all distances."""
     center = points.mean(axis=0, dtype=np.float64)
     spread = math.sqrt(float(((points - center) ** 2).mean()))
     spread = spread if spread > np.finfo(np.float32).tiny else 1.0
-    layers = [{"op": "affine", "scale": "scale", "shift": "shift"}]
     arrays = {"scale": np.full(len(center), 1 / spread), "shift": -center / spread}
-    near = _comparable(points, layers, arrays, n_jobs)
-    k = min(N_NEAR, len(points) - 1)
-    indices, _ = nearest_rows(Reference.pack(near, EUCLIDEAN), near, k, own=np.arange(len(near)), n_jobs=n_jobs)
-    if len(center) > WIDEST:
-        scale = 1 / np.sqrt(_shrunken(_scatter(near, indices, only_columns=True)))
-        return layers, {"scale": arrays["scale"] * scale, "shift": arrays["shift"] * scale}
-    layers.append({"op": "dense", "weight": "weight", "bias": "bias", "activation": "none"})
-    weight = _inverse_root(_shrunken(_scatter(near, indices, only_columns=False)))
-    return layers, {**arrays, "weight": weight, "bias": np.zeros(len(center))}
+    return Scaling([{"op": "affine", "scale": "scale", "shift": "shift"}], arrays)
 
 
-def _scatter(points: NDArray[np.float32], indices: NDArray[np.int32], *, only_columns: bool) -> NDArray[np.float64]:
+def _scaled(
+    evenly: Scaling, near: NDArray[np.float32], indices: NDArray[np.int32], left_out: NDArray[np.bool_]
+) -> Scaling:
+    """Return a scaling after which neighbours differ as much in all directions, of wide rows in all columns."""
+    only_columns = near.shape[1] > WIDEST
+    scatter = _shrunken(_scatter(near, indices, left_out, only_columns=only_columns))
+    if only_columns:
+        return Scaling(evenly.layers, {name: array / np.sqrt(scatter) for name, array in evenly.arrays.items()})
+    dense = {"op": "dense", "weight": "weight", "bias": "bias", "activation": "none"}
+    arrays = {**evenly.arrays, "weight": _inverse_root(scatter), "bias": np.zeros(len(scatter))}
+    return Scaling([*evenly.layers, dense], arrays)
+
+
+def _scatter(
+    points: NDArray[np.float32], indices: NDArray[np.int32], left_out: NDArray[np.bool_], *, only_columns: bool
+) -> NDArray[np.float64]:
     """Return half the mean outer product of the differences between neighbours, or its diagonal."""
     from threadpoolctl import threadpool_limits
 
-    rows = points.astype(np.float64)
+    rows, n_pairs = points.astype(np.float64), 0
+    total: Any = 0.0
     with threadpool_limits(1, user_api="blas"):  # sums in one order
-        parts = (rows[near] - rows for near in indices.T)
-        total = sum((d * d).sum(axis=0) if only_columns else d.T @ d for d in parts)
-    return np.asarray(total) / (2 * indices.size)
+        for neighbors in indices.T:
+            counts = ~(left_out | left_out[neighbors])
+            differences = rows[neighbors[counts]] - rows[counts]
+            total = total + ((differences**2).sum(axis=0) if only_columns else differences.T @ differences)
+            n_pairs += len(differences)
+    return np.asarray(total) / (2 * max(n_pairs, 1))
 
 
 def _shrunken(scatter: NDArray[np.float64]) -> NDArray[np.float64]:
