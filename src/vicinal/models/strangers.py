@@ -38,7 +38,7 @@ AT_LEAST = 20
 AT_MOST = 5_000
 MOST_WORK = 5e9
 """Products of a search of the reference among itself."""
-KEPT, KEPT_BYTES = 2_000, 400_000
+KEPT, KEPT_BYTES = 1_500, 300_000
 """The most that a network's model keeps of its cells."""
 
 

@@ -41,7 +41,7 @@ def project(
     Every map gives a place to every cell, to one of a kind it has never seen too. So each cell gets a score, how far it
     is from its nearest reference cells in what those are from theirs, and a p-value, the share of reference cells whose
     own score is as high: of cells like those of the reference, a share ``stranger_level`` is flagged. The model's
-    reference cells, or 5,000 of them, are asked; of the network of a parametric map up to 2,000 that it keeps.
+    reference cells, or 5,000 of them, are asked; of the network of a parametric map up to 1,500 that it keeps.
 
     Parameters
     ----------
