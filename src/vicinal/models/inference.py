@@ -25,6 +25,9 @@ from .strangers import Strangers
 KNN = "exact"
 NEAR_ZERO = 1e-3
 """Nearest distance, as a share of the farthest looked up, below which a row may be a reference cell itself."""
+SAME_ROW = 1e-4
+"""How far values of a row may be from those of the reference cell that it is, as a share of the largest: components
+that are made anew of genes round otherwise."""
 
 
 def place(model: Model, rows: NDArray[np.float32], *, module: Any = None, n_jobs: int | None = None) -> Layout:
@@ -60,7 +63,7 @@ def place(model: Model, rows: NDArray[np.float32], *, module: Any = None, n_jobs
         raise InputError("encoder is given, but the model is not a network: it places cells by their neighbours")
     neighbors = nearest_landmarks(model, rows, n_jobs)
     places = _weighted_means(neighbors, model.arrays["layout"], n_jobs)
-    _put_own_places(places, rows, neighbors.distances, model.arrays)
+    _put_own_places(places, rows, neighbors, model.arrays)
     lost = np.flatnonzero(np.isnan(places[:, 0]))
     if len(lost):
         msg = f"{len(lost)} cells are at no finite distance from the reference; the first is row {lost[0]}"
@@ -143,12 +146,13 @@ def _weighted_means(neighbors: Neighbors, layout: Layout, n_jobs: int) -> Layout
 
 
 def _put_own_places(
-    places: Layout, rows: NDArray[np.float32], distances: NDArray[np.float32], arrays: Mapping[str, np.ndarray]
+    places: Layout, rows: NDArray[np.float32], neighbors: Neighbors, arrays: Mapping[str, np.ndarray]
 ) -> None:
     """Put rows that are reference cells at the mean place of all cells with that row.
 
     Told by their values: for some metrics a row is not at distance 0 from itself, or so are others too.
     """
+    distances = neighbors.distances
     candidates = np.flatnonzero(~(distances[:, 0] > NEAR_ZERO * distances[:, -1]))
     if len(candidates) == 0:
         return
@@ -158,7 +162,15 @@ def _put_own_places(
     np.add.at(sums, groups, arrays["layout"])
     means = sums / np.maximum(np.bincount(groups, minlength=len(groups)), 1)[:, None]
     group = np.array([first.get(row, MISSING) for row in _row_bytes(rows[candidates])])
+    nearest = neighbors.indices[candidates, 0]
+    is_same = (group == MISSING) & _are_same(rows[candidates], arrays["reference"][nearest])
+    group[is_same] = groups[nearest[is_same]]
     places[candidates[group != MISSING]] = means[group[group != MISSING]]
+
+
+def _are_same(rows: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.bool_]:
+    off = np.abs(rows - known).max(axis=1)
+    return np.asarray(off <= SAME_ROW * np.abs(known).max(axis=1), dtype=bool)
 
 
 def _row_bytes(rows: NDArray[np.float32]) -> Iterator[bytes]:

@@ -26,6 +26,8 @@ from vicinal.contract.network import FittedModel
 from vicinal.contract.seeds import child_seed, generator
 from vicinal.kernels.parallel import available_threads
 
+from . import genes
+from .genes import GeneChain, check_genes, without_genes
 from .manifest import ArrayEntry, Manifest, manifest_of_map, parse_manifest
 from .network import RECORD, check_network, flatten, unflatten
 from .strangers import AT_LEAST, REFERENCE, Familiarity, kept_of, learn
@@ -59,8 +61,9 @@ class Model:
         All that is known of it.
     arrays
         ``reference`` float32 ``(n_landmarks, n_features)``, the landmarks' rows in the representation, and
-        ``layout`` float32 ``(n_landmarks, n_components)``, their places; of a network, its weights, and
-        ``strangers_reference``, rows of some of its cells.
+        ``layout`` float32 ``(n_landmarks, n_components)``, their places; of a network, its weights and
+        ``strangers_reference``, rows of some of its cells. Of a map made from a PCA also
+        ``genes_loadings``, ``genes_mean`` and ``genes_offset``, if cells may be given as genes.
 
     Raises
     ------
@@ -74,7 +77,11 @@ class Model:
     def __post_init__(self) -> None:
         check_kind(self.manifest)
         _check_stated(self.manifest, self.arrays)
-        _KINDS[self.manifest.kind](self.manifest, self.arrays)
+        arrays = self.arrays
+        if self.manifest.kind != CHECKPOINT:
+            check_genes(self.manifest, arrays)
+            arrays = without_genes(arrays)
+        _KINDS[self.manifest.kind](self.manifest, arrays)
 
     @property
     def method(self) -> str:
@@ -92,6 +99,11 @@ class Model:
     def fitted(self) -> FittedModel | None:
         """The networks; None for a model that has none."""
         return unflatten(self.manifest, self.arrays) if self.manifest.kind == NETWORK else None
+
+    @cached_property
+    def genes(self) -> GeneChain | None:
+        """What makes components of genes; None for a model that new cells cannot be given to as genes."""
+        return genes.unpack(self.manifest, self.arrays)
 
     @property
     def reference(self) -> NDArray[np.float32]:
@@ -162,6 +174,16 @@ def from_reference(
         arrays=describe(arrays),
     )
     return Model(manifest, arrays)
+
+
+def with_genes(model: Model, found: GeneChain | str | None) -> Model:
+    """Return a model that carries what makes components of genes, or says why it does not."""
+    if found is None:
+        return model
+    record, arrays = ({"absent": found}, {}) if isinstance(found, str) else genes.pack(found)
+    arrays = {**model.arrays, **arrays}
+    extra = {**model.manifest.extra, genes.RECORD: record}
+    return Model(dataclasses.replace(model.manifest, arrays=describe(arrays), extra=extra), arrays)
 
 
 def handle_of(reusable: Mapping[str, Any], basis: str, features: tuple[str, ...] | None = None) -> dict[str, Any]:

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vicinal.adata.model import check_target, model_from_adata, read_rows, write_projection
+from vicinal.adata.model import (
+    MIN_OVERLAP,
+    check_overlap,
+    check_target,
+    model_from_adata,
+    read_rows,
+    write_projection,
+)
 from vicinal.contract.errors import InputError, ModelError
 from vicinal.contract.options import EmbedOptions
 from vicinal.models import Model, load
@@ -25,6 +32,8 @@ def project(
     *,
     key: str | None = None,
     key_added: str | None = None,
+    use_rep: str | None = None,
+    min_overlap: float = MIN_OVERLAP,
     encoder: Any = None,
     stranger_level: float | None = 0.05,
     park_strangers: bool = False,
@@ -46,14 +55,22 @@ def project(
     Parameters
     ----------
     adata_new
-        The new cells, with the model's representation: the same ``obsm`` key, made in the same way, or ``.X`` or
-        the layer with columns of the same names, in any order.
+        The new cells: their genes, in any order, treated as those of the reference were, if the model carries the
+        reference's PCA (``model.genes``) or was made from genes; else with the model's representation, the same
+        ``obsm`` key made in the same way.
     model
         A `Model`, the path of one, or an AnnData that carries one.
     key
         Key in ``uns`` of the map, where ``model`` is an AnnData with several.
     key_added
         Where to write, in ``obsm`` and ``uns``; by default as `vicinal.tl.embed` does for the model's method.
+    use_rep
+        Where ``adata_new`` has what the model reads: a key of ``obsm`` for the representation itself, ``"X"`` or a
+        layer for genes. None for genes where the model carries the PCA, from ``.X`` or the layer that the PCA was
+        made from, else for the representation's own key.
+    min_overlap
+        With a model that carries the PCA: how much of its squared loadings the genes of ``adata_new`` must have, above
+        0 and at most 1. Genes that are missing are taken at the reference's mean.
     encoder
         The network, a ``torch.nn.Module``, of a map that was made with the user's own; it gets the model's weights.
         Its places are the same up to rounding whatever comes with a cell, to the bit for networks given by name.
@@ -82,16 +99,19 @@ def project(
     ModelError
         If the model cannot be read or used, or strangers are to be parked and it cannot tell them.
     InputError
-        If the representation is missing, does not fit the model, or holds NaN or infinity; if ``key_added`` would
-        overwrite something that is not a map, or flags columns of ``obs`` that are not.
+        If the representation is missing, does not fit the model, or holds NaN or infinity: another width, another
+        PCA, too few of the genes, counts where the reference had logarithms, columns that in the median are more than
+        20 of the reference's standard deviations away. If ``key_added`` would overwrite something that is not a map,
+        or flags columns of ``obs`` that are not.
     """
     check_options(EmbedOptions(n_jobs=n_jobs))
+    check_overlap(min_overlap)
     own, model = adata_new is model, find_model(model, key)
     if own and key_added is None and not copy:
         raise InputError("adata_new is the model's own AnnData, whose map would be overwritten; give key_added=")
     _check_strangers(stranger_level, park_strangers, model)
     check_target(adata_new, model, key_added, has_flags=stranger_level is not None)
-    rows = read_rows(adata_new, model)
+    rows = read_rows(adata_new, model, use_rep=use_rep, min_overlap=min_overlap, n_jobs=n_jobs)
     places = place(model, rows, module=encoder, n_jobs=n_jobs)
     strangers = find_strangers(model, rows, stranger_level, n_jobs=n_jobs)
     if park_strangers and isinstance(strangers, Strangers):
@@ -114,8 +134,8 @@ def _check_strangers(level: object, park: object, model: Model) -> None:
         raise ModelError(f"park_strangers=True: strangers cannot be told from others, {reason}")
 
 
-def find_model(model: Model | str | os.PathLike[str] | AnnData, key: str | None = None) -> Model:
-    """Return the model that is given, named by its path, or carried by an AnnData."""
+def find_model(model: Model | str | os.PathLike[str] | AnnData, key: str | None = None, *, genes: bool = True) -> Model:
+    """Return the model that is given, named by its path, or carried by an AnnData, with what new genes need."""
     if isinstance(model, Model):
         return model
-    return load(model) if isinstance(model, str | os.PathLike) else model_from_adata(model, key)
+    return load(model) if isinstance(model, str | os.PathLike) else model_from_adata(model, key, genes=genes)
