@@ -20,12 +20,13 @@ from vicinal.models.manifest import Manifest, parse_handle
 from vicinal.models.match import match_columns
 from vicinal.models.network import apply_network
 from vicinal.models.store import MAX_LANDMARKS, NETWORK, Model, check_kind, from_handle, from_reference, with_genes
+from vicinal.models.strangers import Strangers
 
 from .dense import check_shape, dense_values
 from .genes import N_CHECKED, check_same_pca, read_components, read_gene_chain
-from .keys import check_free, feature_names, map_keys
+from .keys import MapKeys, check_free, check_free_for_strangers, feature_names, map_keys, stranger_columns
 from .read import check_adata, check_writable, has_slot, read_layout, slot_of
-from .write import put_map
+from .write import put_projection
 
 HANDLE = "model"
 MIN_OVERLAP = 0.9
@@ -234,17 +235,35 @@ def read_representation_like(
     return dense_values(stored, name, adata.obs_names, columns)
 
 
-def check_target(adata: ad.AnnData, model: Model, key_added: str | None) -> None:
-    """Raise `InputError` where the places would overwrite something that is not a map."""
+def check_target(adata: ad.AnnData, model: Model, key_added: str | None, *, has_flags: bool = False) -> None:
+    """Raise `InputError` where places or flags would overwrite something that is not a map, or not flags."""
     check_adata(adata)
     check_writable(adata)
-    check_free(adata, map_keys(model.method, key_added), key_added)
+    keys = map_keys(model.method, key_added)
+    check_free(adata, keys, key_added)
+    if has_flags:
+        check_free_for_strangers(adata, keys)
 
 
 def write_projection(
-    adata: ad.AnnData, places: Layout, model: Model, *, key_added: str | None, copy: bool
+    adata: ad.AnnData,
+    places: Layout,
+    model: Model,
+    *,
+    key_added: str | None,
+    copy: bool,
+    strangers: Strangers | str | None = None,
+    parked: bool = False,
 ) -> ad.AnnData | None:
-    """Write places and what they were made from, into the AnnData or a copy of it."""
+    """Write places, what they were made from, and which cells are strangers, into the AnnData or a copy of it.
+
+    Parameters
+    ----------
+    strangers
+        Scores and flags; or why there are none, None where they were not asked for.
+    parked
+        The places of strangers were made NaN.
+    """
     manifest = model.manifest
     representation = manifest.representation or {}
     params = {
@@ -263,5 +282,26 @@ def write_projection(
         "placement": dict(manifest.placement),
         "versions": dict(manifest.versions),
     }
-    entry = {"params": params, "projected_from": json.dumps(origin)}
-    return put_map(adata, places, entry, map_keys(model.method, key_added), copy=copy)
+    entry: dict[str, Any] = {"params": params, "projected_from": json.dumps(origin)}
+    keys = map_keys(model.method, key_added)
+    if strangers is not None:
+        entry["strangers"] = _stranger_record(strangers, parked)
+    return put_projection(adata, places, entry, keys, _stranger_values(strangers, keys), copy=copy)
+
+
+def _stranger_record(strangers: Strangers | str, parked: bool) -> dict[str, Any]:
+    if isinstance(strangers, str):
+        return {"unavailable": strangers}
+    return {
+        "level": float(strangers.level),
+        "n_strangers": int(strangers.flags.sum()),
+        "n_reference": strangers.n_reference,
+        "parked": parked,
+    }
+
+
+def _stranger_values(strangers: Strangers | str | None, keys: MapKeys) -> dict[str, np.ndarray]:
+    if strangers is None or isinstance(strangers, str):
+        return {}
+    values = strangers.scores, strangers.p_values, strangers.flags
+    return dict(zip(stranger_columns(keys), values, strict=True))

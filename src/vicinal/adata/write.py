@@ -13,7 +13,7 @@ import numpy as np
 from vicinal.contract.source import EmbedResult
 from vicinal.models.store import handle_of
 
-from .keys import MapKeys, feature_names
+from .keys import MapKeys, feature_names, has_strangers, stranger_columns
 
 
 def write(
@@ -79,6 +79,33 @@ def put_map(
                 target.obsm[keys.obsm] = before
             else:
                 target.obsm.pop(keys.obsm, None)
+            raise
+    return target if copy else None
+
+
+def put_projection(
+    adata: ad.AnnData,
+    layout: np.ndarray,
+    entry: Mapping[str, Any],
+    keys: MapKeys,
+    columns: Mapping[str, np.ndarray],
+    *,
+    copy: bool,
+) -> ad.AnnData | None:
+    """Write places, their entry and columns of ``obs``, all or none; flags of an earlier projection go."""
+    target = duplicate(adata) if copy else adata
+    stale = [name for name in stranger_columns(keys) if name in target.obs] if has_strangers(target, keys) else []
+    if not columns and not stale:
+        put_map(target, layout, entry, keys, copy=False)
+        return target if copy else None
+    before = target.obs.copy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ad.ImplicitModificationWarning)
+        try:
+            target.obs = before.drop(columns=stale).assign(**columns)
+            put_map(target, layout, entry, keys, copy=False)
+        except BaseException:  # an interrupt between the two
+            target.obs = before
             raise
     return target if copy else None
 

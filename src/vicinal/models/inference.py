@@ -16,9 +16,11 @@ from vicinal.contract.stages import Knn
 from vicinal.kernels.parallel import available_threads, over_rows
 from vicinal.plugin.manager import get_manager
 
+from . import strangers
 from .manifest import PLACEMENT_RULE
 from .network import apply_network
 from .store import Model
+from .strangers import Strangers
 
 KNN = "exact"
 NEAR_ZERO = 1e-3
@@ -77,6 +79,28 @@ def _by_network(model: Model, rows: NDArray[np.float32], module: Any, n_jobs: in
         msg = f"the network makes NaN or infinity of {len(lost)} cells; the first is row {lost[0]}"
         raise InputError(f"{msg}. Are they in the units the map was made from?")
     return places
+
+
+def find_strangers(
+    model: Model, rows: NDArray[np.float32], level: float | None, *, n_jobs: int | None = None
+) -> Strangers | str | None:
+    """Return which rows are unlike the reference, or why that cannot be said; None where no level is given."""
+    if level is None:
+        return None
+    known = model.familiarity
+    if known is None:
+        return why_no_strangers(model)
+    return strangers.find(known, rows, float(level), n_jobs=n_jobs or available_threads())
+
+
+def why_no_strangers(model: Model) -> str:
+    """Return why a model cannot tell strangers; nothing where it can."""
+    n_reference = len(model.reference)
+    if n_reference >= strangers.AT_LEAST:
+        return ""
+    if n_reference == 0:
+        return "since the model holds none of the cells it was made from"
+    return f"since the model holds {n_reference} reference cells; at least {strangers.AT_LEAST} are needed"
 
 
 def nearest_landmarks(model: Model, rows: NDArray[np.float32], n_jobs: int) -> Neighbors:

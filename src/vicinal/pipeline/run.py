@@ -316,6 +316,7 @@ class Run:
             "representation": self._representation_record(),
             "metric": plan.metric,
             "n_neighbors": plan.n_neighbors or min(FALLBACK_NEIGHBORS, plan.n_obs),
+            "rows": None if self.source.representation is None else self.source.representation.values,
         }
         return EmbedResult(
             layout=self._rows.unsort_rows(layout),
