@@ -19,7 +19,7 @@ from vicinal import cli
 from vicinal.cli import EMBED_OPTIONS, main
 from vicinal.contract.errors import InputError
 
-COMMANDS = ("demo", "embed", "score", "project", "plugins")
+COMMANDS = ("demo", "embed", "score", "project", "update", "rerun", "plugins")
 
 
 def cells(n_obs=60, seed=0):
@@ -300,6 +300,35 @@ def test_project_places_what_the_library_places(folder, capsys, carrier):
     vc.tl.project(expected, vc.models.load("model.zip"))
     np.testing.assert_array_equal(ad.read_h5ad("placed.h5ad").obsm["X_umap"], expected.obsm["X_umap"])
     assert "20 cells placed among 60" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("carrier", ["old.h5ad", "model.zip"])
+def test_update_adds_what_the_library_adds(folder, capsys, carrier):
+    main(["embed", "in.h5ad", "old.h5ad", "--model", "model.zip", "--n-epochs", "5"])
+    old, new = ad.read_h5ad("old.h5ad"), cells(20, seed=1)
+    new.obs_names = [f"new{i}" for i in range(20)]
+    ad.concat([old, new]).write_h5ad("all.h5ad")
+    capsys.readouterr()
+    assert main(["update", "all.h5ad", carrier, "grown.h5ad", "--max-drift", "0.05"]) == 0
+    expected = ad.read_h5ad("all.h5ad")
+    vc.tl.update(expected, old if carrier == "old.h5ad" else carrier, max_drift=0.05)
+    np.testing.assert_array_equal(ad.read_h5ad("grown.h5ad").obsm["X_umap"], expected.obsm["X_umap"])
+    assert re.search("added +20 cells to 60\n", capsys.readouterr().out)
+
+
+def test_rerun_says_whether_the_map_is_the_same(folder, capsys):
+    main(["embed", "in.h5ad", "old.h5ad", "--n-epochs", "5"])
+    capsys.readouterr()
+    assert main(["rerun", "old.h5ad", "again.h5ad"]) == 0
+    assert re.search("umap +the same to the bit", capsys.readouterr().out)
+    made = ad.read_h5ad("again.h5ad")
+    np.testing.assert_array_equal(made.obsm["umap_rerun"], made.obsm["X_umap"])
+    made.obsm["X_umap"][0] += 1
+    made.write_h5ad("again.h5ad")
+    assert main(["rerun", "again.h5ad", "again.h5ad", "--key", "umap"]) == 0
+    assert re.search("umap +differs by up to 1", capsys.readouterr().out)
+    assert main(["rerun", "in.h5ad", "again.h5ad"]) == 2
+    assert_one_line_error(capsys.readouterr(), "no map in adata.uns")
 
 
 def test_plugins_list_and_check_agree_with_the_library(capsys):

@@ -51,8 +51,18 @@ def warmup() -> float:
     embed(cells, n_epochs=2)
     embed(cells, n_epochs=2, symmetrize=False, n_components=3, knn="exact", key_added="directed")
     project(_cells(), cells, key="umap")
+    _warm_up_layers()
     _warm_up_clustered()
     return time.perf_counter() - start
+
+
+def _warm_up_layers() -> None:
+    """Use the kernel of networks and of principal components."""
+    from vicinal.kernels.network import apply_layers
+
+    layer = {"op": "dense", "weight": "weight", "bias": "bias", "activation": "none"}
+    ones = np.ones((2, 2), dtype=np.float32)
+    apply_layers([layer], {"weight": ones, "bias": ones[0]}, ones)
 
 
 def _warm_up_clustered() -> None:

@@ -84,6 +84,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_embed(commands)
     _add_score(commands)
     _add_project(commands)
+    _add_update(commands)
+    _add_rerun(commands)
     _add_plugins(commands)
     _add_warmup(commands)
     return parser
@@ -162,6 +164,39 @@ def _add_project(commands: Any) -> None:
     parser.add_argument("output", metavar="OUT", help="the new cells with their places, .h5ad or .zarr; may be IN")
     parser.add_argument("--key", metavar="NAME", help="the map, where MODEL carries several")
     parser.add_argument("--key-added", metavar="NAME", help="key in obsm and uns (default: as the model's map)")
+    parser.add_argument(
+        "--use-rep",
+        metavar="NAME",
+        help="obsm key, layer or X with what the model reads (default: genes, or its own key)",
+    )
+    parser.add_argument("--n-jobs", type=int, metavar="N", help="threads (default: all processors)")
+
+
+def _add_update(commands: Any) -> None:
+    example = "vicinal update all.h5ad mapped.h5ad grown.h5ad --max-drift 0.02"
+    parser = _command(commands, "update", _update, "add cells to a map whose own cells stay", example)
+    parser.add_argument("input", metavar="IN", help="old and new cells, .h5ad or .zarr")
+    parser.add_argument("model", metavar="MODEL", help="an .h5ad or .zarr that carries the map, or a saved model")
+    parser.add_argument("output", metavar="OUT", help="the cells with the map, .h5ad or .zarr; may be IN")
+    parser.add_argument(
+        "--max-drift",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="how far old cells may go, as a share of the map's spread (default: %(default)s)",
+    )
+    parser.add_argument("--key", metavar="NAME", help="the map, where MODEL carries several")
+    parser.add_argument("--key-added", metavar="NAME", help="key in obsm and uns (default: as the model's map)")
+    parser.add_argument("--n-jobs", type=int, metavar="N", help="threads (default: all processors)")
+
+
+def _add_rerun(commands: Any) -> None:
+    example = "vicinal rerun mapped.h5ad again.h5ad --key umap"
+    parser = _command(commands, "rerun", _rerun, "make a stored map again and say whether it is the same", example)
+    parser.add_argument("input", metavar="IN", help="cells with the map, .h5ad or .zarr")
+    parser.add_argument("output", metavar="OUT", help="the same with both maps, .h5ad or .zarr; may be IN")
+    parser.add_argument("--key", metavar="NAME", help="the map, where IN has several")
+    parser.add_argument("--key-added", metavar="NAME", help="key in obsm and uns (default: KEY_rerun)")
     parser.add_argument("--n-jobs", type=int, metavar="N", help="threads (default: all processors)")
 
 
@@ -254,12 +289,51 @@ def _project(options: argparse.Namespace) -> int:
     carried = Path(options.model).suffix in STORES
     model = find_model(_read(options.model) if carried else options.model, options.key)
     adata = _read(options.input)
-    tl.project(adata, model, key_added=options.key_added, n_jobs=options.n_jobs)
+    tl.project(adata, model, key_added=options.key_added, use_rep=options.use_rep, n_jobs=options.n_jobs)
     with _replacing([target]) as (output,):
         _write(adata, output)
     keys = map_keys(model.method, options.key_added)
     cells = f"{adata.n_obs:,} cells placed among {model.n_landmarks:,}"
     _print_table({"placed": cells, "map": f"{options.output}: obsm[{keys.obsm!r}]"})
+    return 0
+
+
+def _update(options: argparse.Namespace) -> int:
+    from . import tl
+    from .tl.project import find_model
+
+    target = _target(options.output, STORES)
+    carrier = _read(options.model) if Path(options.model).suffix in STORES else find_model(options.model)
+    adata, keys = (
+        _read(options.input),
+        map_keys(find_model(carrier, options.key, genes=False).method, options.key_added),
+    )
+    tl.update(
+        adata, carrier, max_drift=options.max_drift, key=options.key, key_added=options.key_added, n_jobs=options.n_jobs
+    )
+    with _replacing([target]) as (output,):
+        _write(adata, output)
+    record = adata.uns[keys.uns]["update"]
+    moved = f"{100 * record['drift_median_share']:.3g} % of the spread in the median, "
+    moved += f"{100 * record['drift_max_share']:.3g} % at most"
+    cells = f"{record['n_new']:,} cells to {record['n_old']:,}"
+    _print_table({"added": cells, "moved": moved, "map": f"{options.output}: obsm[{keys.obsm!r}]"})
+    return 0
+
+
+def _rerun(options: argparse.Namespace) -> int:
+    from . import tl
+    from .adata.record import read_record
+
+    target = _target(options.output, STORES)
+    adata = _read(options.input)
+    key = options.key_added or f"{read_record(adata, options.key).key}_rerun"
+    tl.rerun(adata, options.key, key_added=key, n_jobs=options.n_jobs)
+    with _replacing([target]) as (output,):
+        _write(adata, output)
+    found = adata.uns[key]["rerun_of"]
+    verdict = "the same to the bit" if found.get("equal") else f"differs by up to {found.get('largest_difference')}"
+    _print_table({"map": f"{options.output}: obsm[{key!r}]", found["key"]: verdict})
     return 0
 
 

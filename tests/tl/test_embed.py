@@ -50,6 +50,8 @@ def test_writes_the_map_and_all_that_belongs_to_it(adata: ad.AnnData) -> None:
     assert layout.shape == (700, 2) and layout.dtype == np.float32 and np.isfinite(layout).all()
     assert set(entry) == {
         "params",
+        "arguments",
+        "inputs",
         "loss",
         "loss_epoch",
         "loss_parts",

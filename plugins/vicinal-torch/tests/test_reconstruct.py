@@ -69,7 +69,7 @@ def test_a_saved_model_does_it_for_other_cells(blood, tmp_path):
     vc.models.save(blood, tmp_path / "model.zip")
     others = blood[:50].copy()
     del others.uns[KEY], others.obsm[OBSM]
-    vc.tl.project(others, tmp_path / "model.zip")
+    vc.tl.project(others, tmp_path / "model.zip", use_rep="X_pca")
     vc.tl.reconstruct(others, tmp_path / "model.zip")
     vc.tl.reconstruct(whole := blood.copy())
     np.testing.assert_array_equal(others.obsm["X_pca_reconstructed"], whole.obsm["X_pca_reconstructed"][:50])
@@ -134,3 +134,21 @@ def test_the_loss_is_drawn_without_naming_the_only_map(cells, embed):
     drawn = {line.get_label() for line in axes.get_lines()}
     assert {"attraction", "repulsion", "validation", "validation attraction", "total"} <= drawn
     plt.close("all")
+
+
+def test_new_cells_may_be_given_as_genes(blood, tmp_path):
+    vc.models.save(blood, tmp_path / "model.zip")
+    others = blood[:50, ::-1].copy()
+    del others.uns[KEY], others.obsm
+    vc.tl.project(others, tmp_path / "model.zip")
+    np.testing.assert_allclose(others.obsm[OBSM], blood.obsm[OBSM][:50], atol=1e-3)
+
+
+def test_a_network_takes_no_genes_by_a_pca_that_came_later(blood, tmp_path):
+    changed = blood.copy()
+    changed.obsm["X_pca"], changed.varm["PCs"] = -changed.obsm["X_pca"], -changed.varm["PCs"]
+    vc.models.save(changed, tmp_path / "model.zip")
+    model = vc.models.load(tmp_path / "model.zip")
+    assert model.genes is None
+    assert "the network makes other places of it than are stored" in model.manifest.extra["genes"]["absent"]
+    assert "fingerprint" not in model.manifest.representation

@@ -40,8 +40,7 @@ def dense_values(
     """
     check_shape(stored, name)
     stored = readable(stored)
-    if stored.dtype.kind not in "fiub":
-        raise InputError(f"representation {name!r} has dtype {stored.dtype}; expected real numbers")
+    check_real(stored, name)
     n_obs, n_columns = stored.shape
     every = np.arange(n_columns)
     if _is_ready(stored) and (columns is None or np.array_equal(columns, every)):
@@ -60,6 +59,12 @@ def check_shape(stored: Any, name: str) -> None:
         raise InputError(
             f"representation {name!r} has shape {shape}; expected cells x features with at least one feature"
         )
+
+
+def check_real(stored: Any, name: str) -> None:
+    """Raise `InputError` unless a representation holds real numbers."""
+    if stored.dtype.kind not in "fiub":
+        raise InputError(f"representation {name!r} has dtype {stored.dtype}; expected real numbers")
 
 
 class Flaws:

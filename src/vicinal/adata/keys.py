@@ -56,6 +56,26 @@ def check_free(adata: AnnData, keys: MapKeys, key_added: str | None) -> None:
         raise InputError(msg)
 
 
+def stranger_columns(keys: MapKeys) -> tuple[str, str, str]:
+    """Return the columns of ``obs`` for the score, the p-value and the flag of a projection's cells."""
+    return f"{keys.uns}_stranger_score", f"{keys.uns}_stranger_p", f"{keys.uns}_is_stranger"
+
+
+def check_free_for_strangers(adata: AnnData, keys: MapKeys) -> None:
+    """Raise `InputError` where flags would overwrite columns of ``obs`` that no projection wrote."""
+    taken = [name for name in stranger_columns(keys) if name in adata.obs]
+    if taken and not has_strangers(adata, keys):
+        msg = f"obs has {listing(taken)}, which are no flags of an earlier projection and would be overwritten"
+        raise InputError(f"{msg}; choose another key_added, rename them, or give stranger_level=None")
+
+
+def has_strangers(adata: AnnData, keys: MapKeys) -> bool:
+    """Tell whether a projection has written flags for this map."""
+    entry = adata.uns.get(keys.uns)
+    record = entry.get("strangers") if isinstance(entry, Mapping) and "projected_from" in entry else None
+    return isinstance(record, Mapping) and "level" in record
+
+
 def check_free_for_neighbors(adata: AnnData, key_added: str | None) -> None:
     """Raise `InputError` where ``key_added`` would overwrite something that is not a set of neighbours."""
     if key_added is None:

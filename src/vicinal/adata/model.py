@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,20 +14,36 @@ from numpy.typing import NDArray
 
 from vicinal.contract.data import Layout
 from vicinal.contract.errors import InputError, ModelError, did_you_mean, listing
+from vicinal.models import fingerprint
+from vicinal.models.genes import RECORD, GeneChain
 from vicinal.models.manifest import Manifest, parse_handle
 from vicinal.models.match import match_columns
-from vicinal.models.store import MAX_LANDMARKS, NETWORK, Model, check_kind, from_handle, from_reference
+from vicinal.models.network import apply_network
+from vicinal.models.store import MAX_LANDMARKS, NETWORK, Model, check_kind, from_handle, from_reference, with_genes
+from vicinal.models.strangers import Strangers
 
 from .dense import check_shape, dense_values
-from .keys import check_free, feature_names, map_keys
+from .genes import N_CHECKED, check_same_pca, read_components, read_gene_chain
+from .keys import MapKeys, check_free, check_free_for_strangers, feature_names, map_keys, stranger_columns
 from .read import check_adata, check_writable, has_slot, read_layout, slot_of
-from .write import put_map
+from .write import put_projection
 
 HANDLE = "model"
+MIN_OVERLAP = 0.9
+"""Share of the squared loadings that the genes of new cells must have."""
+
+logger = logging.getLogger("vicinal")
 
 
-def model_from_adata(adata: ad.AnnData, key: str | None = None, *, max_landmarks: int = MAX_LANDMARKS) -> Model:
+def model_from_adata(
+    adata: ad.AnnData, key: str | None = None, *, max_landmarks: int = MAX_LANDMARKS, genes: bool = True
+) -> Model:
     """Return the self-contained model of a map in an AnnData.
+
+    Parameters
+    ----------
+    genes
+        Whether it carries the way from genes to components, where the map was made from a PCA; that reads ``.X`` once.
 
     Raises
     ------
@@ -47,11 +65,55 @@ def model_from_adata(adata: ad.AnnData, key: str | None = None, *, max_landmarks
         )
         raise ModelError(msg)
     if handle.kind == NETWORK:
-        return from_handle(handle, adata.uns[key][HANDLE].get("arrays", {}))
+        model = from_handle(handle, adata.uns[key][HANDLE].get("arrays", {}))
+        return _with_what_it_read(model, adata, key) if genes else model
     features = feature_names(adata, handle.representation)
     reference = read_representation_like(adata, handle.representation, None)
     layout = _read_places(adata, key, handle.basis)
-    return from_reference(handle, reference, layout, features=features, max_landmarks=max_landmarks)
+    if features is None:
+        handle = _with_fingerprint(handle, reference)
+    model = from_reference(handle, reference, layout, features=features, max_landmarks=max_landmarks)
+    return _with_genes(model, adata, key) if genes else model
+
+
+def _with_fingerprint(handle: Manifest, reference: NDArray[np.float32]) -> Manifest:
+    known = {**(handle.representation or {}), fingerprint.FIELD: fingerprint.fingerprint_of(reference)}
+    return dataclasses.replace(handle, representation=known)
+
+
+def _with_what_it_read(model: Model, adata: ad.AnnData, key: str) -> Model:
+    """Return a network with what is known of its rows, if those in the AnnData are still what it was trained on."""
+    representation, basis = model.manifest.representation, model.manifest.basis
+    assert representation is not None
+    if model.manifest.features is not None or representation["name"] not in adata.obsm:
+        return model
+    try:
+        rows = read_representation_like(adata, representation, None)
+        layout = read_layout(adata, str(basis)) if basis in adata.obsm else None
+    except InputError:  # they are not what they were, which a network can do without
+        return model
+    assert model.fitted is not None
+    if model.fitted.encoder.layers and layout is not None:
+        some = np.unique(np.linspace(0, len(rows) - 1, N_CHECKED).astype(np.intp))
+        stored = layout[some]
+        made = apply_network(model.manifest, model.fitted.encoder, rows[some])
+        if made.shape != stored.shape or not np.allclose(made, stored, rtol=0, atol=1e-3 * np.abs(stored).max()):
+            name = representation["name"]
+            found = f"obsm[{name!r}] or the map has changed: the network makes other places of it than are stored"
+            return with_genes(model, found)
+    model = Model(_with_fingerprint(model.manifest, rows), model.arrays)
+    return _with_genes(model, adata, key)
+
+
+def _with_genes(model: Model, adata: ad.AnnData, key: str) -> Model:
+    assert model.manifest.representation is not None
+    name, n_features = model.manifest.representation["name"], model.manifest.representation["n_features"]
+    if name not in adata.obsm:
+        return model
+    found = read_gene_chain(adata, name, n_features)
+    if isinstance(found, str):
+        logger.info("The model of %r does not take cells as genes, only as rows of %r: %s", key, name, found)
+    return with_genes(model, found)
 
 
 def find_handle(adata: ad.AnnData, key: str | None) -> tuple[str, Manifest]:
@@ -80,17 +142,67 @@ def _read_places(adata: ad.AnnData, key: str, basis: str | None) -> Layout:
     return read_layout(adata, basis)
 
 
-def read_rows(adata_new: ad.AnnData, model: Model) -> NDArray[np.float32]:
+def read_rows(
+    adata_new: ad.AnnData,
+    model: Model,
+    *,
+    use_rep: str | None = None,
+    min_overlap: float = MIN_OVERLAP,
+    n_jobs: int | None = None,
+) -> NDArray[np.float32]:
     """Return the rows of new cells in the representation a model was made from.
+
+    They are made of genes where the model can do so and ``use_rep`` is None or names ``"X"`` or a layer. Else they are
+    read from the slot that ``use_rep`` or the model names.
 
     Raises
     ------
     InputError
-        If the representation is missing, has another number of columns or other names, or holds NaN or infinity.
+        If they are missing, of another width, other genes or another representation, or hold NaN or infinity.
     """
     check_adata(adata_new)
     assert model.manifest.representation is not None
-    return read_representation_like(adata_new, model.manifest.representation, model.manifest.features)
+    representation, chain = dict(model.manifest.representation), model.genes
+    slot = _slot_to_read(adata_new, chain, representation["name"], use_rep)
+    if chain is not None and slot not in adata_new.obsm and _has_genes(adata_new, slot):
+        name = representation["name"]
+        otherwise = f". Or give use_rep={name!r}, if obsm holds the components" if name in adata_new.obsm else ""
+        return read_components(adata_new, chain, slot, otherwise, min_overlap=min_overlap, n_jobs=n_jobs)
+    _check_there(adata_new, slot, model)
+    rows = read_representation_like(adata_new, {**representation, "name": slot}, model.manifest.features)
+    if chain is not None:
+        check_same_pca(adata_new, chain, slot)
+    fingerprint.check_fingerprint(rows, representation, slot)
+    return rows
+
+
+def _check_there(adata: ad.AnnData, slot: str, model: Model) -> None:
+    """Raise `InputError` where rows are missing and the model says why genes would not do."""
+    absent = model.manifest.extra.get(RECORD, {}).get("absent")
+    if absent is not None and not has_slot(adata, slot):
+        there = f"this AnnData has not; its obsm has {listing(adata.obsm)}"
+        raise InputError(f"the model reads {slot!r}, which {there}. Genes will not do: when it was saved, {absent}")
+
+
+def _slot_to_read(adata: ad.AnnData, chain: GeneChain | None, name: str, use_rep: str | None) -> str:
+    if use_rep is None:
+        return chain.slot if chain is not None and _has_genes(adata, chain.slot) else name
+    if not isinstance(use_rep, str) or not has_slot(adata, use_rep):
+        options = ["X", *adata.obsm, *adata.layers]
+        hint = did_you_mean(use_rep, options)
+        raise InputError(f"use_rep={use_rep!r} is not in adata_new; it has {listing(options)}.{hint}")
+    return use_rep
+
+
+def _has_genes(adata: ad.AnnData, slot: str) -> bool:
+    return adata.n_vars > 0 and has_slot(adata, slot)
+
+
+def check_overlap(min_overlap: object) -> None:
+    """Raise `InputError` for what is no share."""
+    is_number = isinstance(min_overlap, int | float) and not isinstance(min_overlap, bool)
+    if not is_number or not 0 < min_overlap <= 1:  # type: ignore[operator]
+        raise InputError(f"min_overlap={min_overlap!r} is not allowed; give a number above 0, at most 1")
 
 
 def read_representation_like(
@@ -123,17 +235,35 @@ def read_representation_like(
     return dense_values(stored, name, adata.obs_names, columns)
 
 
-def check_target(adata: ad.AnnData, model: Model, key_added: str | None) -> None:
-    """Raise `InputError` where the places would overwrite something that is not a map."""
+def check_target(adata: ad.AnnData, model: Model, key_added: str | None, *, has_flags: bool = False) -> None:
+    """Raise `InputError` where places or flags would overwrite something that is not a map, or not flags."""
     check_adata(adata)
     check_writable(adata)
-    check_free(adata, map_keys(model.method, key_added), key_added)
+    keys = map_keys(model.method, key_added)
+    check_free(adata, keys, key_added)
+    if has_flags:
+        check_free_for_strangers(adata, keys)
 
 
 def write_projection(
-    adata: ad.AnnData, places: Layout, model: Model, *, key_added: str | None, copy: bool
+    adata: ad.AnnData,
+    places: Layout,
+    model: Model,
+    *,
+    key_added: str | None,
+    copy: bool,
+    strangers: Strangers | str | None = None,
+    parked: bool = False,
 ) -> ad.AnnData | None:
-    """Write places and what they were made from, into the AnnData or a copy of it."""
+    """Write places, what they were made from, and which cells are strangers, into the AnnData or a copy of it.
+
+    Parameters
+    ----------
+    strangers
+        Scores and flags; or why there are none, None where they were not asked for.
+    parked
+        The places of strangers were made NaN.
+    """
     manifest = model.manifest
     representation = manifest.representation or {}
     params = {
@@ -152,5 +282,26 @@ def write_projection(
         "placement": dict(manifest.placement),
         "versions": dict(manifest.versions),
     }
-    entry = {"params": params, "projected_from": json.dumps(origin)}
-    return put_map(adata, places, entry, map_keys(model.method, key_added), copy=copy)
+    entry: dict[str, Any] = {"params": params, "projected_from": json.dumps(origin)}
+    keys = map_keys(model.method, key_added)
+    if strangers is not None:
+        entry["strangers"] = _stranger_record(strangers, parked)
+    return put_projection(adata, places, entry, keys, _stranger_values(strangers, keys), copy=copy)
+
+
+def _stranger_record(strangers: Strangers | str, parked: bool) -> dict[str, Any]:
+    if isinstance(strangers, str):
+        return {"unavailable": strangers}
+    return {
+        "level": float(strangers.level),
+        "n_strangers": int(strangers.flags.sum()),
+        "n_reference": strangers.n_reference,
+        "parked": parked,
+    }
+
+
+def _stranger_values(strangers: Strangers | str | None, keys: MapKeys) -> dict[str, np.ndarray]:
+    if strangers is None or isinstance(strangers, str):
+        return {}
+    values = strangers.scores, strangers.p_values, strangers.flags
+    return dict(zip(stranger_columns(keys), values, strict=True))

@@ -48,6 +48,11 @@ def pieces(stored: Any, wanted: NDArray[np.intp]) -> Iterator[tuple[slice, Index
             yield rows, as_slice(places), _dense(values, columns)
 
 
+def has_whole_rows(stored: Any, wanted: NDArray[np.intp]) -> bool:
+    """Tell whether `pieces` gives all wanted columns of a row at once."""
+    return len(list(_reader(stored).spans(int(wanted.min()), int(wanted.max()) + 1))) == 1
+
+
 def as_slice(indices: NDArray[np.intp]) -> Index:
     """Return indices that follow each other as a slice, which numpy copies several times faster."""
     first = int(indices[0]) if len(indices) else 0

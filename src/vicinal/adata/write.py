@@ -13,13 +13,31 @@ import numpy as np
 from vicinal.contract.source import EmbedResult
 from vicinal.models.store import handle_of
 
-from .keys import MapKeys, feature_names
+from .keys import MapKeys, feature_names, has_strangers, stranger_columns
 
 
-def write(adata: ad.AnnData, result: EmbedResult, keys: MapKeys, *, copy: bool) -> ad.AnnData | None:
-    """Put a map, its history, provenance and model handle into the AnnData."""
+def write(
+    adata: ad.AnnData,
+    result: EmbedResult,
+    keys: MapKeys,
+    *,
+    arguments: str,
+    copy: bool,
+    beside: Mapping[str, Any] | None = None,
+) -> ad.AnnData | None:
+    """Put a map, its history, provenance and model handle into the AnnData.
+
+    Parameters
+    ----------
+    arguments
+        What was asked for, as JSON.
+    beside
+        Further entries of ``uns``.
+    """
     entry = {
         "params": storable(result.params),
+        "arguments": arguments,
+        "inputs": dict(result.inputs),
         "loss": result.loss.total,
         "loss_epoch": result.loss.epochs,
         "loss_parts": dict(result.loss.parts),
@@ -37,7 +55,7 @@ def write(adata: ad.AnnData, result: EmbedResult, keys: MapKeys, *, copy: bool) 
         entry["snapshot_epochs"] = np.array(epochs, dtype=np.int64)
     if result.kept:
         entry["init"] = dict(result.kept)
-    return put_map(adata, result.layout, entry, keys, copy=copy)
+    return put_map(adata, result.layout, {**entry, **(beside or {})}, keys, copy=copy)
 
 
 def _features(adata: ad.AnnData, result: EmbedResult) -> tuple[str, ...] | None:
@@ -63,6 +81,42 @@ def put_map(
                 target.obsm.pop(keys.obsm, None)
             raise
     return target if copy else None
+
+
+def put_projection(
+    adata: ad.AnnData,
+    layout: np.ndarray,
+    entry: Mapping[str, Any],
+    keys: MapKeys,
+    columns: Mapping[str, np.ndarray],
+    *,
+    copy: bool,
+) -> ad.AnnData | None:
+    """Write places, their entry and columns of ``obs``, all or none; flags of an earlier projection go."""
+    target = duplicate(adata) if copy else adata
+    stale = [name for name in stranger_columns(keys) if name in target.obs] if has_strangers(target, keys) else []
+    if not columns and not stale:
+        put_map(target, layout, entry, keys, copy=False)
+        return target if copy else None
+    before = target.obs.copy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ad.ImplicitModificationWarning)
+        try:
+            target.obs = before.drop(columns=stale).assign(**columns)
+            put_map(target, layout, entry, keys, copy=False)
+        except BaseException:  # an interrupt between the two
+            target.obs = before
+            raise
+    return target if copy else None
+
+
+def put_handle(adata: ad.AnnData, key: str, handle: Mapping[str, Any]) -> None:
+    """Write a model handle beside what is stored of a map."""
+    entry = adata.uns.get(key)
+    kept = dict(entry) if isinstance(entry, Mapping) else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ad.ImplicitModificationWarning)
+        adata.uns[key] = {**kept, "model": dict(handle)}
 
 
 def put_score(adata: ad.AnnData, scores: Mapping[str, float], keys: MapKeys) -> None:

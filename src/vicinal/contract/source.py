@@ -121,6 +121,8 @@ class EmbedResult:
         Layouts by epoch, of the epochs they were asked for at; None where none were.
     kept
         What backends kept beside the map, by name, one row a cell.
+    inputs
+        SHA-256 of what was read, by name.
     """
 
     layout: Layout
@@ -133,3 +135,4 @@ class EmbedResult:
     reusable: Mapping[str, Any]
     snapshots: Mapping[int, Layout] | None = None
     kept: Mapping[str, np.ndarray] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)

@@ -30,6 +30,8 @@ def dense(rows, weights, bias, rectified, out):
             into[o] = bias[o]
         for j in range(n_inputs):
             value = rows[i, j]
+            if value == 0:  # most genes of a cell
+                continue
             factors = weights[j]
             for o in range(n_outputs):
                 into[o] += value * factors[o]

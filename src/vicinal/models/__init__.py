@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from vicinal.contract.errors import ModelError
+from vicinal.contract.options import EUCLIDEAN
 
 from . import store
 from .store import Model
@@ -13,7 +14,68 @@ from .store import Model
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["Model", "load", "save"]
+__all__ = ["Model", "adopt", "load", "save"]
+
+
+def adopt(
+    adata: AnnData,
+    basis: str = "X_umap",
+    *,
+    use_rep: str | None = None,
+    n_pcs: int | None = None,
+    metric: str = EUCLIDEAN,
+    n_neighbors: int = 15,
+    key_added: str | None = None,
+) -> None:
+    """Make a map of any tool one that new cells can be placed in, from its coordinates and its representation alone.
+
+    A handle is written into ``uns``, as `vicinal.tl.embed` writes one; `vicinal.tl.project`, `vicinal.tl.update` and
+    `save` then take the AnnData. How the map was made plays no part: new cells go to the weighted mean place of the
+    cells nearest to them in the representation, of which that of the map should be given.
+
+    Parameters
+    ----------
+    adata
+        The AnnData with the map and its representation.
+    basis
+        Key in ``obsm`` of the coordinates, ``(n_obs, n_components)``; ``"umap"`` for ``"X_umap"``.
+    use_rep
+        Key in ``obsm``, ``"X"``, or a layer: what the map was made from. None for what the stored neighbours were made
+        from, else ``X_pca``, else ``.X`` with at most 50 columns.
+    n_pcs
+        Columns of the representation to use, from the front; None for those of the stored neighbours, else all.
+    metric
+        Metric of the representation, by its name; by default that of the stored neighbours, if the representation
+        is that of those, else Euclidean.
+    n_neighbors
+        Cells that place a new one, from 1.
+    key_added
+        Key in ``uns``; None for ``basis`` without ``X_``. What is there already, such as scanpy's ``params``, stays.
+
+    Returns
+    -------
+    None. ``uns[key]["model"]`` is the handle. The log says how many nearest neighbours the map keeps; where these are
+    hardly more than by chance, it warns that the map may be of another representation.
+
+    Raises
+    ------
+    InputError
+        If the coordinates or the representation are missing, hold NaN or infinity, or do not fit; if the map has a
+        model already.
+    ModelError
+        If nothing can be placed by such a metric.
+
+    Examples
+    --------
+    >>> import vicinal as vc
+    >>> adata = vc.datasets.pbmc68k_reduced()
+    >>> vc.models.adopt(adata, "X_umap")
+    >>> new = adata[:10].copy()
+    >>> vc.tl.project(new, adata, key="umap")
+    """
+    from vicinal.adata.adopt import adopt_map
+
+    adopt_map(adata, basis, use_rep=use_rep, n_pcs=n_pcs, metric=metric, n_neighbors=n_neighbors, key_added=key_added)
 
 
 def save(adata_or_model: AnnData | Model, path: str | os.PathLike[str], *, key: str | None = None) -> None:
@@ -25,8 +87,10 @@ def save(adata_or_model: AnnData | Model, path: str | os.PathLike[str], *, key: 
     ----------
     adata_or_model
         The `Model`, or the AnnData with a map made by `vicinal.tl.embed`. Of a map the file holds its cells' rows
-        in the representation and their places; of more than 100,000 cells a sample spread
-        over the map.
+        in the representation and their places; of more than 100,000 cells a sample spread over the map. Of a map made
+        from a PCA it also holds that PCA, so that new cells can be given as genes, if ``varm`` has its loadings and
+        ``.X``, or the layer it was made from, is what it saw: components of 16 cells are made anew. Otherwise it says
+        why not, in ``manifest.extra["genes"]["absent"]``.
     path
         The file; one that exists is replaced.
     key

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -18,13 +17,18 @@ from vicinal.contract.stages import Knn
 from vicinal.kernels.parallel import available_threads, over_rows
 from vicinal.plugin.manager import get_manager
 
+from . import strangers
 from .manifest import MEAN_RULE, PLACEMENT_RULE
 from .network import apply_network
 from .store import Model
+from .strangers import Strangers
 
 KNN = "exact"
 NEAR_ZERO = 1e-3
-"""Distance, as a share of the farthest looked up, up to which a row is taken for that cell, computed anew."""
+"""Nearest distance, as a share of the farthest looked up, below which a row may be a reference cell itself."""
+SAME_ROW = 1e-4
+"""How far values of a row may be from those of the reference cell that it is, as a share of the largest: components
+that are made anew of genes round otherwise."""
 MOST_STEPS = 1000
 REPULSION = {"repulsion_strength": 1.0, "negative_sample_rate": 5}
 """What counts where a model does not say."""
@@ -64,8 +68,8 @@ def place(model: Model, rows: NDArray[np.float32], *, module: Any = None, n_jobs
     if module is not None:
         raise InputError("encoder is given, but the model is not a network: it places cells by their neighbours")
     neighbors = nearest_landmarks(model, rows, n_jobs)
-    places = RULES[model.manifest.placement["rule"]](_joined(neighbors), model, n_jobs)
-    _put_own_places(places, rows, neighbors.distances, model.arrays)
+    places = RULES[model.manifest.placement["rule"]](neighbors, model, n_jobs)
+    _put_own_places(places, rows, neighbors, model.arrays)
     lost = np.flatnonzero(np.isnan(places[:, 0]))
     if len(lost):
         msg = f"{len(lost)} cells are at no finite distance from the reference; the first is row {lost[0]}"
@@ -81,6 +85,28 @@ def _by_network(model: Model, rows: NDArray[np.float32], module: Any, n_jobs: in
         msg = f"the network makes NaN or infinity of {len(lost)} cells; the first is row {lost[0]}"
         raise InputError(f"{msg}. Are they in the units the map was made from?")
     return places
+
+
+def find_strangers(
+    model: Model, rows: NDArray[np.float32], level: float | None, *, n_jobs: int | None = None
+) -> Strangers | str | None:
+    """Return which rows are unlike the reference, or why that cannot be said; None where no level is given."""
+    if level is None:
+        return None
+    known = model.familiarity
+    if known is None:
+        return why_no_strangers(model)
+    return strangers.find(known, rows, float(level), n_jobs=n_jobs or available_threads())
+
+
+def why_no_strangers(model: Model) -> str:
+    """Return why a model cannot tell strangers; nothing where it can."""
+    n_reference = len(model.reference)
+    if n_reference >= strangers.AT_LEAST:
+        return ""
+    if n_reference == 0:
+        return "since the model holds none of the cells it was made from"
+    return f"since the model holds {n_reference} reference cells; at least {strangers.AT_LEAST} are needed"
 
 
 def nearest_landmarks(model: Model, rows: NDArray[np.float32], n_jobs: int) -> Neighbors:
@@ -109,13 +135,6 @@ def _exact() -> Knn:
     entry = get_manager().resolve("knn", KNN)
     assert isinstance(entry.spec, BackendSpec)
     return get_manager().load(entry)(entry.spec.params())
-
-
-def _joined(neighbors: Neighbors) -> Neighbors:
-    """Return the table with no distance where there is next to none: the same row, rounded otherwise."""
-    farthest = np.where(np.isfinite(neighbors.distances), neighbors.distances, 0).max(axis=1, keepdims=True)
-    same = neighbors.distances <= NEAR_ZERO * farthest
-    return dataclasses.replace(neighbors, distances=np.where(same, np.float32(0), neighbors.distances))
 
 
 def _at_means(neighbors: Neighbors, model: Model, n_jobs: int) -> Layout:
@@ -185,12 +204,13 @@ RULES: dict[str, Callable[[Neighbors, Model, int], Layout]] = {
 
 
 def _put_own_places(
-    places: Layout, rows: NDArray[np.float32], distances: NDArray[np.float32], arrays: Mapping[str, np.ndarray]
+    places: Layout, rows: NDArray[np.float32], neighbors: Neighbors, arrays: Mapping[str, np.ndarray]
 ) -> None:
     """Put rows that are reference cells at the mean place of all cells with that row.
 
     Told by their values: for some metrics a row is not at distance 0 from itself, or so are others too.
     """
+    distances = neighbors.distances
     candidates = np.flatnonzero(~(distances[:, 0] > NEAR_ZERO * distances[:, -1]))
     if len(candidates) == 0:
         return
@@ -200,7 +220,15 @@ def _put_own_places(
     np.add.at(sums, groups, arrays["layout"])
     means = sums / np.maximum(np.bincount(groups, minlength=len(groups)), 1)[:, None]
     group = np.array([first.get(row, MISSING) for row in _row_bytes(rows[candidates])])
+    nearest = neighbors.indices[candidates, 0]
+    is_same = (group == MISSING) & _are_same(rows[candidates], arrays["reference"][nearest])
+    group[is_same] = groups[nearest[is_same]]
     places[candidates[group != MISSING]] = means[group[group != MISSING]]
+
+
+def _are_same(rows: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.bool_]:
+    off = np.abs(rows - known).max(axis=1)
+    return np.asarray(off <= SAME_ROW * np.abs(known).max(axis=1), dtype=bool)
 
 
 def _row_bytes(rows: NDArray[np.float32]) -> Iterator[bytes]:

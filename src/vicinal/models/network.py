@@ -17,6 +17,7 @@ from vicinal.kernels.parallel import available_threads
 from vicinal.plugin.manager import get_manager
 
 from .manifest import Manifest
+from .strangers import check_kept
 
 RECORD = "networks"
 """Field of the manifest that describes the networks."""
@@ -72,6 +73,7 @@ def check_network(manifest: Manifest, arrays: Mapping[str, np.ndarray]) -> None:
     wanted, takes = manifest.representation["n_features"], math.prod(fitted.encoder.input_dims)
     if takes != wanted:
         raise ModelError(f"its network takes {takes} columns; the manifest states {wanted}")
+    check_kept(arrays, wanted)
     if manifest.features is not None and len(manifest.features) != wanted:
         raise ModelError(f"the manifest names {len(manifest.features)} features for {wanted} columns")
     for network in fitted.networks.values():

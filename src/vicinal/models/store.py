@@ -23,10 +23,14 @@ from numpy.typing import NDArray
 from vicinal.contract.data import Layout
 from vicinal.contract.errors import InputError, ModelError, listing
 from vicinal.contract.network import FittedModel
+from vicinal.kernels.parallel import available_threads
 
+from . import genes
+from .genes import GeneChain, check_genes, without_genes
 from .landmarks import SEED, SPREAD, spread_sample
 from .manifest import ArrayEntry, Manifest, manifest_of_map, parse_manifest
 from .network import RECORD, check_network, flatten, unflatten
+from .strangers import AT_LEAST, REFERENCE, Familiarity, kept_of, learn
 
 LANDMARKS = "landmarks"
 NETWORK = "network"
@@ -57,7 +61,9 @@ class Model:
         All that is known of it.
     arrays
         ``reference`` float32 ``(n_landmarks, n_features)``, the landmarks' rows in the representation, and
-        ``layout`` float32 ``(n_landmarks, n_components)``, their places; of a network, its weights.
+        ``layout`` float32 ``(n_landmarks, n_components)``, their places; of a network, its weights and
+        ``strangers_reference``, rows of some of its cells. Of a map made from a PCA also
+        ``genes_loadings``, ``genes_mean`` and ``genes_offset``, if cells may be given as genes.
 
     Raises
     ------
@@ -71,7 +77,11 @@ class Model:
     def __post_init__(self) -> None:
         check_kind(self.manifest)
         _check_stated(self.manifest, self.arrays)
-        _KINDS[self.manifest.kind](self.manifest, self.arrays)
+        arrays = self.arrays
+        if self.manifest.kind != CHECKPOINT:
+            check_genes(self.manifest, arrays)
+            arrays = without_genes(arrays)
+        _KINDS[self.manifest.kind](self.manifest, arrays)
 
     @property
     def method(self) -> str:
@@ -89,6 +99,25 @@ class Model:
     def fitted(self) -> FittedModel | None:
         """The networks; None for a model that has none."""
         return unflatten(self.manifest, self.arrays) if self.manifest.kind == NETWORK else None
+
+    @cached_property
+    def genes(self) -> GeneChain | None:
+        """What makes components of genes; None for a model that new cells cannot be given to as genes."""
+        return genes.unpack(self.manifest, self.arrays)
+
+    @property
+    def reference(self) -> NDArray[np.float32]:
+        """Rows of reference cells: all landmarks, or the few that a network keeps, maybe none."""
+        name = REFERENCE if self.manifest.kind == NETWORK else "reference"
+        return self.arrays.get(name, np.empty((0, 0), dtype=np.float32))
+
+    @cached_property
+    def familiarity(self) -> Familiarity | None:
+        """What the reference cells say of how far cells are apart; None where they are too few."""
+        seen = self.manifest.representation
+        if seen is None or len(self.reference) < AT_LEAST:
+            return None
+        return learn(self.reference, seen["metric"], n_jobs=available_threads())
 
     @property
     def n_landmarks(self) -> int:
@@ -146,15 +175,28 @@ def from_reference(
     return Model(manifest, arrays)
 
 
+def with_genes(model: Model, found: GeneChain | str | None) -> Model:
+    """Return a model that carries what makes components of genes, or says why it does not."""
+    if found is None:
+        return model
+    record, arrays = ({"absent": found}, {}) if isinstance(found, str) else genes.pack(found)
+    arrays = {**model.arrays, **arrays}
+    extra = {**model.manifest.extra, genes.RECORD: record}
+    return Model(dataclasses.replace(model.manifest, arrays=describe(arrays), extra=extra), arrays)
+
+
 def handle_of(reusable: Mapping[str, Any], basis: str, features: tuple[str, ...] | None = None) -> dict[str, Any]:
     """Return what ``uns[key]["model"]`` holds: the manifest's text, and of a network the arrays.
 
-    A network keeps the names of its columns, where they have some: the AnnData may be in another order later.
+    A network keeps the names of its columns, where they have some: the AnnData may be in another order later; and
+    some of its cells, to tell strangers by.
     """
     fitted = reusable.get("fitted")
     if fitted is None:
         return {"manifest": manifest_of_map(reusable, basis).to_json()}
     records, arrays = flatten(fitted)
+    if (rows := reusable.get("rows")) is not None:
+        arrays |= kept_of(rows)
     manifest = manifest_of_map(reusable, basis)
     manifest = dataclasses.replace(
         manifest, features=features, arrays=describe(arrays), extra={**manifest.extra, RECORD: records}

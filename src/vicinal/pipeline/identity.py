@@ -12,6 +12,7 @@ from vicinal.contract.data import Graph
 from vicinal.contract.source import Source
 
 from .plan import Plan
+from .rows import RowOrder
 
 
 def identify(plan: Plan, params: Mapping[str, Any], source: Source) -> str:
@@ -36,5 +37,31 @@ def identify_graph(graph: Graph) -> str:
     """Return a SHA-256 of a graph."""
     digest = hashlib.sha256()
     for array in (graph.indptr.astype(np.int64), graph.indices, graph.weights):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def digests_of(source: Source, rows: RowOrder) -> dict[str, str]:
+    """Return a SHA-256 of each thing that was read, by name; ``rows`` is the order that the source was sorted in."""
+    stored = source.stored
+    arrays: dict[str, np.ndarray | None] = {
+        "representation": source.representation.values if source.representation else None,
+        "labels": source.labels,
+        "fixed": source.fixed,
+        **source.arrays,
+    }
+    digests = {name: _digest(array) for name, array in arrays.items() if array is not None}
+    if stored is not None and stored.graph is not None:
+        digests["stored_graph"] = identify_graph(stored.graph)
+    if stored is not None and stored.neighbors is not None:
+        table = rows.sort_neighbors(stored.neighbors)
+        digests["stored_neighbors"] = _digest(table.indices, table.distances)
+    return digests
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from importlib import metadata
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -28,12 +28,13 @@ from vicinal.plugin.manager import get_manager
 
 from .checks import check_graph, check_layout, check_neighbors, check_scores
 from .host import RunHost
-from .identity import identify, identify_graph
+from .identity import digests_of, identify, identify_graph
 from .loss import LossProbe
 from .neighborhoods import comparable, sampled_neighborhoods
 from .plan import Choice, Plan
 from .policy import EDGELESS
 from .rows import RowOrder
+from .tether import Tether, Tethered
 
 LOSS_POINTS = 20
 TOTAL = "loss"
@@ -53,6 +54,8 @@ class Run:
     ----------
     keep
         Called with the run at each epoch that the plan has a checkpoint at.
+    tether
+        Cells that may not go far.
 
     Attributes
     ----------
@@ -62,20 +65,29 @@ class Run:
         Name of the callback that ended it.
     """
 
-    def __init__(self, plan: Plan, source: Source, *, keep: Callable[[Run], object] | None = None) -> None:
-        # An object of the user's may know the cells in the order they are stored in.
-        by_name = not any(plan.stages[stage].is_object for stage in plan.stages)
-        self.plan, self._rows = plan, RowOrder(source.names if by_name else None)
+    def __init__(
+        self,
+        plan: Plan,
+        source: Source,
+        *,
+        keep: Callable[[Run], object] | None = None,
+        tether: Tether | None = None,
+    ) -> None:
+        self.plan, self._rows = plan, rows_in_order(plan, source)
         self.source = self._rows.sort(source)
         self.timings: dict[str, float] = {}
         self._host = RunHost(plan)
         self.graph = self._graph(self._neighbors())
         self._note_isolated()
         self.optimization = self._start(self._first_layout())
+        if tether is not None:
+            cells = self._rows.sort_rows(tether.cells)
+            self.optimization = cast(Optimization, Tethered(self.optimization, cells, tether.radius))
         self._probe = None if self._own_losses else LossProbe(self.graph, self._objective, seed=self._seed("loss"))
         points = self.n_epochs if self._own_losses else min(LOSS_POINTS, self.n_epochs)
         self._loss_epochs = {int(epoch) for epoch in np.round(np.linspace(0, self.n_epochs, points + 1))}
         self._losses: dict[int, dict[str, float]] = {}
+        self._phases: list[tuple[int, int, dict[str, Any]]] = []
         self._snapshots: dict[int, Layout] = {}
         self._keep, self._kept = keep, 0
         self._called_back = -1
@@ -114,10 +126,18 @@ class Run:
         if last > self.n_epochs:
             msg = f"n_epochs={n_epochs} is not allowed: {self.n_epochs - self.epoch} of {self.n_epochs} epochs are left"
             raise InputError(msg)
+        first = self.epoch
+        try:
+            self._step_to(last, overrides)
+        finally:
+            if overrides and self.epoch > first:
+                self._phases.append((first, self.epoch, dict(overrides)))
+
+    def _step_to(self, last: int, overrides: Mapping[str, Any]) -> None:
         choice = self.plan.stages["optimizer"]
         self.stopped_by = None
         self._pause()  # what is due at the first epoch, or was not done where the run was interrupted
-        with _progress(n_epochs, choice.name) as bar:
+        with _progress(last - self.epoch, choice.name) as bar:
             if hasattr(self.optimization, "run"):
                 self._let_run(last, bar, overrides)
                 return
@@ -285,6 +305,8 @@ class Run:
         params = provenance["params"]
         if self.epoch < self.n_epochs:
             params |= {"n_epochs": self.epoch, "n_epochs_planned": self.n_epochs, "stopped_by": self.stopped_by}
+        if self._phases:
+            params |= {"phases": json.dumps(self._phases, default=float)}
         fitted = self._fitted()
         reusable = {
             "kind": "landmarks" if fitted is None else "network",
@@ -294,6 +316,7 @@ class Run:
             "representation": self._representation_record(),
             "metric": plan.metric,
             "n_neighbors": plan.n_neighbors or min(FALLBACK_NEIGHBORS, plan.n_obs),
+            "rows": None if self.source.representation is None else self.source.representation.values,
         }
         return EmbedResult(
             layout=self._rows.unsort_rows(layout),
@@ -304,6 +327,7 @@ class Run:
             timings={**self.timings, "total": sum(self.timings.values())},
             score=scores,
             reusable=reusable,
+            inputs=digests_of(self.source, self._rows),
             kept={name: self._rows.unsort_rows(values) for name, values in self._host.kept.items()},
             snapshots={epoch: self._rows.unsort_rows(kept) for epoch, kept in self._snapshots.items()}
             if plan.course.snapshots
@@ -325,30 +349,12 @@ class Run:
     def provenance(self) -> dict[str, dict[str, Any]]:
         """Return the effective parameters, the backends and the versions of this run."""
         plan = self.plan
-        params = {
-            "method": plan.method,
-            "n_components": plan.n_components,
-            "n_neighbors": plan.n_neighbors,
-            "metric": plan.metric,
-            "random_state": plan.random_state,
-            "use_rep": plan.representation,
-            "n_pcs": plan.n_pcs,
-            "neighbors_key": plan.neighbors_key,
-            "labels": plan.labels,
-            "n_fixed": None if self.source.fixed is None else int(self.source.fixed.sum()),
-        }
-        for choice in plan.stages.values():
-            for name, value in _effective(choice).items():
-                params[name if name not in params else f"{choice.stage}__{name}"] = value
-        for role, choice in plan.networks.items():
-            params |= {f"{role}__{name}": value for name, value in _effective(choice).items()}
-        if plan.sub_plans:
-            params["sub_plans"] = json.dumps([_what_decides(sub) for sub in plan.sub_plans], sort_keys=True)
+        n_fixed = None if self.source.fixed is None else int(self.source.fixed.sum())
         return {
-            "params": {**params, "n_epochs": self.n_epochs},
+            "params": {**flat_params(plan), "n_fixed": n_fixed, "n_epochs": self.n_epochs},
             "backends": {stage: choice.full_name for stage, choice in plan.stages.items()},
             "reasons": {stage: choice.reason for stage, choice in plan.stages.items()},
-            "versions": _versions({choice.distribution for choice in (*plan.stages.values(), *plan.networks.values())}),
+            "versions": versions_of(plan),
         }
 
     @property
@@ -370,6 +376,7 @@ class Run:
             "losses": {str(epoch): parts for epoch, parts in self._losses.items()},
             "called_back": self._called_back,
             "stopped_by": self.stopped_by,
+            "phases": self._phases,
             "seconds": {stage: self.timings[stage] for stage in ("optimizer", "loss")},
         }
 
@@ -387,6 +394,9 @@ class Run:
         self.optimization.restore(state, int(history["epoch"]))
         self._losses, self._snapshots, self._kept = losses, dict(snapshots), self.epoch
         self._called_back, self.stopped_by = called_back, stopped_by
+        self._phases = [
+            (int(start), int(stop), dict(overrides)) for start, stop, overrides in history.get("phases", ())
+        ]
         for stage, spent in seconds.items():
             self.timings[stage] = self.timings.get(stage, 0.0) + float(spent)
 
@@ -429,6 +439,13 @@ class Run:
     @staticmethod
     def _require(problem: str, choice: Choice) -> None:
         require(problem, choice)
+
+
+def rows_in_order(plan: Plan, source: Source) -> RowOrder:
+    """Return the order in which a run works on its rows."""
+    # An object of the user's may know the cells in the order they are stored in.
+    by_name = not any(choice.is_object for choice in plan.stages.values())
+    return RowOrder(source.names if by_name else None)
 
 
 def find_neighbors(choice: Choice, plan: Any, source: Source, timer: Any) -> Neighbors:
@@ -548,6 +565,29 @@ def _total(losses: Mapping[str, float]) -> float:
     return losses[TOTAL] if TOTAL in losses else sum(losses.values())
 
 
+def flat_params(plan: Plan) -> dict[str, Any]:
+    """Return the effective parameters of a plan by name, ``stage__name`` where two stages share one."""
+    params: dict[str, Any] = {
+        "method": plan.method,
+        "n_components": plan.n_components,
+        "n_neighbors": plan.n_neighbors,
+        "metric": plan.metric,
+        "random_state": plan.random_state,
+        "use_rep": plan.representation,
+        "n_pcs": plan.n_pcs,
+        "neighbors_key": plan.neighbors_key,
+        "labels": plan.labels,
+    }
+    for choice in plan.stages.values():
+        for name, value in _effective(choice).items():
+            params[name if name not in params else f"{choice.stage}__{name}"] = value
+    for role, choice in plan.networks.items():
+        params |= {f"{role}__{name}": value for name, value in _effective(choice).items()}
+    if plan.sub_plans:
+        params["sub_plans"] = json.dumps([_what_decides(sub) for sub in plan.sub_plans], sort_keys=True)
+    return params
+
+
 def _effective(choice: Choice) -> dict[str, Any]:
     """Return a backend's scalar parameters, those it worked out itself in place of None."""
     if not dataclasses.is_dataclass(choice.params):
@@ -556,10 +596,17 @@ def _effective(choice: Choice) -> dict[str, Any]:
         f.name: recordable(getattr(choice.backend, f.name, getattr(choice.params, f.name)))
         for f in dataclasses.fields(choice.params)
     }
-    return {name: value for name, value in values.items() if isinstance(value, bool | int | float | str)}
+    return {name: value for name, value in values.items() if is_scalar(value)}
 
 
-def _versions(distributions: set[str]) -> dict[str, str]:
+def is_scalar(value: object) -> bool:
+    """Tell whether a value is of the kinds that are recorded as they are."""
+    return isinstance(value, bool | int | float | str)
+
+
+def versions_of(plan: Plan) -> dict[str, str]:
+    """Return the versions of the distributions that take part in a plan."""
+    distributions = {choice.distribution for choice in (*plan.stages.values(), *plan.networks.values())}
     names = {"vicinal", "anndata", "numpy", "scipy", "numba"} | distributions
     found = {}
     for name in sorted(names):

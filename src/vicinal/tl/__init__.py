@@ -6,7 +6,9 @@ from .embed import embed
 from .plan import plan
 from .project import project
 from .reconstruct import reconstruct
+from .rerun import rerun
 from .score import score
 from .start import EmbedRun, start
+from .update import update
 
-__all__ = ["EmbedRun", "embed", "plan", "project", "reconstruct", "score", "start"]
+__all__ = ["EmbedRun", "embed", "plan", "project", "reconstruct", "rerun", "score", "start", "update"]

@@ -36,7 +36,7 @@ def with_loaded_model(options: EmbedOptions) -> EmbedOptions:
 
 def _found(value: Any) -> Model:
     try:
-        return find_model(value)
+        return find_model(value, genes=False)
     except (InputError, ModelError) as error:
         hint = ". Or save the one you mean, vc.models.save(adata, path, key=...), and give its path"
         raise type(error)(f"{NAME}: {error}{hint if isinstance(value, AnnData) else ''}") from error

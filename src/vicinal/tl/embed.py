@@ -15,6 +15,7 @@ from vicinal.adata.write import write
 from vicinal.contract.options import EUCLIDEAN, EmbedOptions
 from vicinal.pipeline.memory import require_memory
 from vicinal.pipeline.plan import make_plan
+from vicinal.pipeline.repeat import arguments_of
 
 from ._continue import with_loaded_model
 from ._keeper import Keeper
@@ -129,11 +130,12 @@ def embed(
     Returns
     -------
     None, or the copy. The map is in ``obsm["X_{method}"]``, float32 ``(n_obs, n_components)``; ``uns["{method}"]``
-    holds ``params``, ``loss``, ``loss_epoch``, ``loss_parts``, ``backends``, ``reasons``, ``versions``, ``timings``
-    (seconds), ``score`` and ``model``; where ``n_epochs`` is a list also ``snapshots``, float32 ``(m, n_obs,
-    n_components)``, and ``snapshot_epochs``; with ``init="sample_place"`` also ``init``: ``sample``, which
-    cells were drawn, boolean ``(n_obs,)``, and ``placement``, where all were put, like the map. Where a callback ended
-    it, ``params`` holds ``stopped_by`` and ``n_epochs_planned``. With ``labels``, ``score`` holds ``label_accuracy``.
+    holds ``params``, ``arguments`` and ``inputs`` (by which `vicinal.tl.rerun` repeats it), ``loss``, ``loss_epoch``,
+    ``loss_parts``, ``backends``, ``reasons``, ``versions``, ``timings`` (seconds), ``score`` and ``model``; where
+    ``n_epochs`` is a list also ``snapshots``, float32 ``(m, n_obs, n_components)``, and ``snapshot_epochs``; with
+    ``init="sample_place"`` also ``init``: ``sample``, which cells were drawn, boolean ``(n_obs,)``, and
+    ``placement``, where all were put, like the map. Where a callback ended it, ``params`` holds ``stopped_by`` and
+    ``n_epochs_planned``. With ``labels``, ``score`` holds ``label_accuracy``.
 
     Raises
     ------
@@ -190,7 +192,7 @@ def embed(
 
 def make_map(adata: AnnData, options: EmbedOptions, *, copy: bool = False) -> tuple[AnnData | None, Keeper]:
     """Make a map as `embed` does; its checkpoint, if any, is left to the caller to remove."""
-    options = with_loaded_model(options)
+    asked, options = options, with_loaded_model(options)
     source = read(adata, options)
     plan = make_plan(source, options)
     require_memory(plan, options, lambda other: make_plan(read(adata, other, source.representation), other))
@@ -198,5 +200,6 @@ def make_map(adata: AnnData, options: EmbedOptions, *, copy: bool = False) -> tu
     with keeper.watching(otherwise=NOTHING_KEPT):
         run = keeper.start(source)
         run.complete()
-        made = write(adata, run.finish(), map_keys(options.method, options.key_added), copy=copy)
+        keys, arguments = map_keys(options.method, options.key_added), arguments_of(asked, plan)
+        made = write(adata, run.finish(), keys, arguments=arguments, copy=copy)
     return made, keeper

@@ -78,7 +78,7 @@ def reconstruct(
     """
     check_options(EmbedOptions(n_jobs=n_jobs))
     check_adata(adata)
-    found = find_model(adata if model is None else model, key)
+    found = find_model(adata if model is None else model, key, genes=False)
     name = _representation(found)
     target = f"{'genes' if genes else name}_reconstructed" if key_added is None else key_added
     if places is None:

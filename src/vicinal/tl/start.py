@@ -17,6 +17,7 @@ from vicinal.contract.source import LossHistory
 from vicinal.models.checkpoint import load_checkpoint, save_checkpoint
 from vicinal.pipeline.memory import require_memory
 from vicinal.pipeline.plan import Plan, make_plan
+from vicinal.pipeline.repeat import arguments_of
 from vicinal.pipeline.run import Run, check_step
 
 from ._continue import with_loaded_model
@@ -35,8 +36,8 @@ class EmbedRun:
         What runs, and why.
     """
 
-    def __init__(self, adata: AnnData, run: Run, keys: MapKeys, keeper: Keeper) -> None:
-        self._adata, self._run, self._keys, self._keeper = adata, run, keys, keeper
+    def __init__(self, adata: AnnData, run: Run, keys: MapKeys, keeper: Keeper, arguments: str) -> None:
+        self._adata, self._run, self._keys, self._keeper, self._arguments = adata, run, keys, keeper, arguments
         self.plan: Plan = run.plan
 
     @property
@@ -105,7 +106,7 @@ class EmbedRun:
         with self._keeper.watching(otherwise=CAN_GO_ON):
             if remaining:
                 self._run.complete()
-            write(self._adata, self._run.finish(), self._keys, copy=False)
+            write(self._adata, self._run.finish(), self._keys, arguments=self._arguments, copy=False)
         self._keeper.remove()
 
     def __repr__(self) -> str:
@@ -138,11 +139,12 @@ def start(adata: AnnData, method: str = "umap", **options: Any) -> EmbedRun:
     ModelError
         If ``checkpoint`` is damaged, or belongs to other data or arguments.
     """
-    collected = with_loaded_model(EmbedOptions.collect(method, options))
+    asked = EmbedOptions.collect(method, options)
+    collected = with_loaded_model(asked)
     source = read(adata, collected)
     plan = make_plan(source, collected)
     require_memory(plan, collected, lambda other: make_plan(read(adata, other, source.representation), other))
     keeper = Keeper(plan)
     with keeper.watching(otherwise="nothing was kept"):
         run = keeper.start(source)
-    return EmbedRun(adata, run, map_keys(method, collected.key_added), keeper)
+    return EmbedRun(adata, run, map_keys(method, collected.key_added), keeper, arguments_of(asked, plan))

@@ -1,0 +1,191 @@
+"""Which of the cells are in a map already, and where; how far they were moved, as it is stored."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import anndata as ad
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.contract.data import MISSING, Layout
+from vicinal.contract.errors import InputError, listing
+from vicinal.models.store import Model
+
+from .keys import MapKeys
+from .model import model_from_adata, read_rows
+from .read import has_slot, read_layout
+from .write import put_map, storable
+
+SAME_ROW = 1e-3
+"""How far a row may be from that of its name in the map, in root mean squares of the map's rows: float32, a file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OldMap:
+    """A map that cells are added to.
+
+    Attributes
+    ----------
+    names
+        Of its cells; None where it came from a file.
+    rows
+        Of its cells in the representation, float32 ``(n, n_features)``.
+    layout
+        Their places, float32 ``(n, n_components)``.
+    """
+
+    model: Model
+    names: tuple[str, ...] | None
+    rows: NDArray[np.float32]
+    layout: Layout
+
+
+def read_old_map(adata: ad.AnnData, key: str | None) -> OldMap:
+    """Return the map of an AnnData with all its cells.
+
+    Raises
+    ------
+    ModelError, InputError
+        As `model_from_adata`; also if names of its cells repeat.
+    """
+    model = model_from_adata(adata, key, max_landmarks=adata.n_obs, genes=False)
+    if not adata.obs_names.is_unique:
+        raise InputError("names of cells repeat in the map's AnnData; they are known by name: obs_names_make_unique()")
+    rows, layout = rows_as_stored(adata, model), read_layout(adata, str(model.manifest.basis))
+    return OldMap(model=model, names=tuple(map(str, adata.obs_names)), rows=rows, layout=layout)
+
+
+def old_map_of(model: Model) -> OldMap:
+    """Return the map of a model by itself.
+
+    Raises
+    ------
+    InputError
+        If it does not hold all cells of the map: the others could not be told from new ones.
+    """
+    if model.fitted is not None:
+        msg = "the model is a network, which holds no cells: old ones cannot be told from new ones"
+        raise InputError(f"{msg}. Give the AnnData of the map as model, or place all cells with vc.tl.project")
+    if model.n_landmarks != model.manifest.n_obs_reference:
+        msg = f"the model holds {model.n_landmarks:,} of the map's {model.manifest.n_obs_reference:,} cells: the others"
+        raise InputError(f"{msg} could not be told from new ones. Give the AnnData of the map as model")
+    return OldMap(model=model, names=None, rows=model.arrays["reference"], layout=model.arrays["layout"])
+
+
+def rows_as_stored(adata: ad.AnnData, model: Model) -> NDArray[np.float32]:
+    """Return the rows of cells in the slot the map was made from, which all have; not made anew of their genes.
+
+    Raises
+    ------
+    InputError
+        If the slot is missing, does not fit the model, or holds NaN or infinity.
+    """
+    name = (model.manifest.representation or {})["name"]
+    if not has_slot(adata, name):
+        msg = f"the map was made from {name!r}, which adata_all has not; its obsm has {listing(adata.obsm)}"
+        raise InputError(f"{msg}. Old cells need the rows they had there, and new cells theirs in the same space")
+    return read_rows(adata, model, use_rep=name)
+
+
+def match_cells(adata: ad.AnnData, rows: NDArray[np.float32], old: OldMap) -> NDArray[np.intp]:
+    """Return, for each cell, which cell of the map it is, -1 for a new one.
+
+    By name where the map's cells have names, whose rows must then be the same; else by row.
+
+    Raises
+    ------
+    InputError
+        If no cell is of the map, or all are; if names repeat; if cells of one name have different rows.
+    """
+    found = _by_row(rows, old.rows) if old.names is None else _by_name(adata, old.names)
+    if (found == MISSING).all():
+        how = "has the row of one" if old.names is None else "has the name of one"
+        msg = f"none of the {adata.n_obs:,} cells is a cell of the map: none {how}"
+        raise InputError(f"{msg}. adata_all must hold old and new cells; new ones alone are placed by vc.tl.project")
+    if (found != MISSING).all():
+        raise InputError(f"all {adata.n_obs:,} cells of adata_all are in the map already; there is nothing to add")
+    if old.names is not None:
+        _check_rows(adata, rows, old, found)
+    return found
+
+
+def _by_name(adata: ad.AnnData, names: Sequence[str]) -> NDArray[np.intp]:
+    place = {name: i for i, name in enumerate(names)}
+    found = np.array([place.get(str(name), MISSING) for name in adata.obs_names], dtype=np.intp)
+    there = found[found != MISSING]
+    if len(np.unique(there)) < len(there):
+        msg = "cells of the map are in adata_all several times by name; names must tell old cells from new ones"
+        raise InputError(f"{msg}: give the new ones other names, as anndata.concat(..., index_unique='-') does")
+    return found
+
+
+def _by_row(rows: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Return which row of the reference each row equals; the first to come takes the first of several."""
+    places: dict[bytes, list[int]] = defaultdict(list)
+    for i, row in enumerate(reference + np.float32(0)):  # -0.0 and 0.0 become the same bytes
+        places[row.tobytes()].append(i)
+    queues = {row: iter(found) for row, found in places.items()}
+    nothing = iter(())
+    found = [next(queues.get(row.tobytes(), nothing), MISSING) for row in rows + np.float32(0)]
+    return np.array(found, dtype=np.intp)
+
+
+def _check_rows(adata: ad.AnnData, rows: NDArray[np.float32], old: OldMap, found: NDArray[np.intp]) -> None:
+    is_old = found != MISSING
+    scale = float(np.sqrt(np.mean(np.square(old.rows, dtype=np.float64))))
+    off = np.abs(rows[is_old] - old.rows[found[is_old]]).max(axis=1) > SAME_ROW * scale
+    if off.any():
+        name = (old.model.manifest.representation or {})["name"]
+        first = str(adata.obs_names[is_old][off][0])
+        msg = f"{int(off.sum()):,} of {int(is_old.sum()):,} cells with names of the map have other rows in {name!r}"
+        why = "Are they other cells of the same name, or was the representation made anew? It must be that of the map"
+        raise InputError(f"{msg}; the first is {first!r}. {why}: project new cells into it, as sc.tl.ingest does")
+
+
+def check_columns(adata: ad.AnnData, model: Model) -> None:
+    """Raise `InputError` where a map of genes would be made from others, or in another order, than the old one."""
+    representation, features = model.manifest.representation or {}, model.manifest.features
+    if features is None or representation["name"] in adata.obsm:
+        return
+    if tuple(map(str, adata.var_names[: representation["n_pcs"]])) != tuple(features):
+        msg = "the genes of adata_all are not those of the map, in their order"
+        raise InputError(f"{msg}; take those first: adata_all[:, reference.var_names].copy()")
+
+
+def drift_record(
+    before: Layout, after: Layout, is_new: NDArray[np.bool_], *, max_drift: float, spread: float
+) -> dict[str, Any]:
+    """Return how far old cells were moved, in units of the map and as shares of its spread."""
+    moved = np.linalg.norm(np.subtract(after, before, dtype=np.float64), axis=1)
+    median, largest = float(np.median(moved)), float(moved.max())
+    return {
+        "n_old": int((~is_new).sum()),
+        "n_new": int(is_new.sum()),
+        "is_new": is_new,
+        "spread": spread,
+        "max_drift": float(max_drift),
+        "drift_median": median,
+        "drift_max": largest,
+        "drift_median_share": median / spread,
+        "drift_max_share": largest / spread,
+    }
+
+
+def write_network_update(
+    adata: ad.AnnData, places: Layout, model: Model, keys: MapKeys, record: Mapping[str, Any], *, copy: bool
+) -> ad.AnnData | None:
+    """Write places that a network gives, the network itself, and what was moved."""
+    manifest = dataclasses.replace(model.manifest, basis=keys.obsm)
+    entry = {
+        "params": storable(manifest.params),
+        "backends": dict(manifest.backends),
+        "versions": dict(manifest.versions),
+        "model": {"manifest": manifest.to_json(), "arrays": dict(model.arrays)},
+        "update": dict(record),
+    }
+    return put_map(adata, places, entry, keys, copy=copy)
