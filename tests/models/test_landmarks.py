@@ -1,34 +1,39 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vicinal.models import landmarks
-from vicinal.models.landmarks import spread_sample
+from vicinal.models.landmarks import landmarks_of, spread_sample
 
 
-def groups(rng, sizes):
-    """Groups far from each other, and which each cell is of."""
+def squares(rng, sizes):
+    """Squares of one side and of different numbers of cells, and which each cell is in."""
     labels = np.repeat(np.arange(len(sizes)), sizes)
-    return (100 * labels[:, None] + rng.normal(size=(len(labels), 2))).astype(np.float32), labels
+    return (rng.random((len(labels), 2)) + [1, 0] * labels[:, None]).astype(np.float32), labels
 
 
-def test_parts_are_drawn_from_by_the_root_of_their_size(rng, monkeypatch):
-    monkeypatch.setattr(landmarks, "MEMBERS", 3700)
-    layout, labels = groups(rng, [10_000, 1000, 100])  # three parts, the groups; 1000 is the root of 10**6
+def test_parts_of_one_size_are_drawn_from_by_the_root_of_their_number(rng):
+    layout, labels = squares(rng, [10_000, 1000, 100])
     drawn = np.bincount(labels[spread_sample(layout, 120)], minlength=3)
     expected = 120 * np.sqrt([10_000, 1000, 100]) / np.sqrt([10_000, 1000, 100]).sum()
     assert (abs(drawn - expected) < 4 * np.sqrt(expected)).all()
 
 
-@pytest.mark.parametrize("n_threads", [1, 2, 3])
-def test_the_same_cells_for_any_number_of_threads(rng, monkeypatch, n_threads):
-    layout, _ = groups(rng, [3000, 500])
-    expected = spread_sample(layout, 400)
-    monkeypatch.setattr(landmarks, "available_threads", lambda: n_threads)
-    np.testing.assert_array_equal(spread_sample(layout, 400), expected)
+def test_cells_far_out_do_not_stretch_the_grid(rng):
+    layout, labels = squares(rng, [9000, 1000])
+    far = np.array([[1e30, 0], [0, -1e30]], np.float32)
+    drawn = spread_sample(np.concatenate([layout, far]), 1500)
+    assert (labels[drawn[drawn < len(labels)]] == 1).mean() > 0.16
+
+
+def test_first_are_a_uniform_sample_and_no_cell_is_kept_twice(rng):
+    layout, labels = squares(rng, [9000, 1000])
+    chosen, n_uniform = landmarks_of(layout, 2000)
+    sparse = labels[chosen] == 1
+    assert (n_uniform, len(set(chosen))) == (500, 2000)
+    assert 0.06 < sparse[:n_uniform].mean() < 0.14, "one in ten, as in the map"
+    assert sparse[n_uniform:].mean() > 0.16, "of sparse parts more"
 
 
 @settings(max_examples=40, deadline=None)

@@ -134,7 +134,7 @@ def test_a_large_map_is_sampled_and_says_so(make_model):
     model, again, full = make_model(max_landmarks=20), make_model(max_landmarks=20), make_model()
     assert model.n_landmarks == 20
     assert model.manifest.n_obs_reference == 60
-    assert model.manifest.landmarks == {"choice": "spread", "seed": 0}
+    assert model.manifest.landmarks == {"choice": "spread", "seed": 0, "n_uniform": 5}
     assert full.manifest.landmarks == {"choice": "all"}
     assert "20 of 60 cells" in repr(model)
     np.testing.assert_array_equal(model.arrays["reference"], again.arrays["reference"])

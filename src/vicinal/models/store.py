@@ -27,12 +27,12 @@ from vicinal.kernels.parallel import available_threads
 
 from . import genes
 from .genes import GeneChain, check_genes, without_genes
-from .landmarks import SEED, SPREAD, spread_sample
+from .landmarks import SEED, SPREAD, landmarks_of
 from .manifest import ArrayEntry, Manifest, manifest_of_map, parse_manifest
 from .network import RECORD, check_network, flatten, unflatten
 from .strangers import AT_LEAST, REFERENCE, Familiarity, kept_of, learn
 
-LANDMARKS = "landmarks"
+LANDMARKS, N_UNIFORM = "landmarks", "n_uniform"
 NETWORK = "network"
 CHECKPOINT = "checkpoint"
 """A run under way, kept in the same format; not a model that new cells can be given to."""
@@ -107,9 +107,10 @@ class Model:
 
     @property
     def reference(self) -> NDArray[np.float32]:
-        """Rows of reference cells: all landmarks, or the few that a network keeps, maybe none."""
+        """Rows of reference cells as they are in the map, or a uniform sample of them; a network may keep none."""
         name = REFERENCE if self.manifest.kind == NETWORK else "reference"
-        return self.arrays.get(name, np.empty((0, 0), dtype=np.float32))
+        rows = self.arrays.get(name, np.empty((0, 0), dtype=np.float32))
+        return rows[: (self.manifest.landmarks or {}).get(N_UNIFORM)]
 
     @cached_property
     def familiarity(self) -> Familiarity | None:
@@ -160,9 +161,9 @@ def from_reference(
     n_obs = len(reference)
     landmarks: dict[str, Any] = {"choice": "all"}
     if n_obs > max_landmarks:
-        chosen = spread_sample(layout, max_landmarks)
+        chosen, n_uniform = landmarks_of(layout, max_landmarks)
         reference, layout = reference[chosen], layout[chosen]
-        landmarks = {"choice": SPREAD, "seed": SEED}
+        landmarks = {"choice": SPREAD, "seed": SEED, N_UNIFORM: n_uniform}
     # Copies: the map in the AnnData goes its own way.
     arrays = {"reference": np.array(reference, order="C"), "layout": np.array(layout, order="C")}
     manifest = dataclasses.replace(
@@ -247,6 +248,9 @@ def _check_landmarks(manifest: Manifest, arrays: Mapping[str, np.ndarray]) -> No
         if not np.isfinite(array).all():
             raise ModelError(f"array {name!r} holds {int((~np.isfinite(array)).sum())} values that are NaN or infinite")
     reference, layout = arrays["reference"], arrays["layout"]
+    n_uniform = (manifest.landmarks or {}).get(N_UNIFORM, 0)
+    if type(n_uniform) is not int or not 0 <= n_uniform <= len(reference):
+        raise ModelError(f"model.json: landmarks[{N_UNIFORM!r}] is {n_uniform!r}, of {len(reference)} landmarks")
     if len(reference) != len(layout):
         raise ModelError(
             f"'reference' has {len(reference)} rows and 'layout' {len(layout)}; they must be the same cells"

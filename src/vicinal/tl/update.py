@@ -52,7 +52,7 @@ OF_A_WHOLE_RUN = {"n_epochs", "n_training_epochs", "learning_rate"}
 KERNEL = {"min_dist", "spread", "a", "b"}
 """Parameters that say together how near cells are: one that is given replaces all that are recorded."""
 EPOCHS_SMALL, EPOCHS_LARGE, SMALL_UP_TO = 100, 50, 10_000
-LEARNING_RATE = 0.25
+LEARNING_RATE = 0.1
 GENTLE = ("numba_sgd",)
 """First steps are shorter than those of a new map: all cells start near where they belong."""
 
