@@ -32,6 +32,7 @@ def vicinal(reference: np.ndarray) -> Fitted:
     import anndata as ad
 
     import vicinal as vc
+    from vicinal.adata.adopt import STUDENT, STUDENT_STEPS
     from vicinal.adata.model import model_from_adata
     from vicinal.models import inference
     from vicinal.models.store import from_reference
@@ -44,8 +45,10 @@ def vicinal(reference: np.ndarray) -> Fitted:
     def into(layout: np.ndarray, curve: tuple[float, float]) -> Place:
         import dataclasses
 
-        given = dict(zip("ab", curve, strict=True)) if any(curve) else {"a": None, "b": None}
-        handle = dataclasses.replace(model.manifest, params={**params, **given})
+        given, placement = dict(zip("ab", curve, strict=True)), model.manifest.placement
+        if not any(curve):  # as vicinal.models.adopt does with a map of t-SNE
+            given, placement = STUDENT, {**placement, "n_steps": STUDENT_STEPS}
+        handle = dataclasses.replace(model.manifest, params={**params, **given}, placement=placement)
         other = from_reference(handle, reference, layout.astype(np.float32))
         return lambda rows: inference.place(other, rows)
 

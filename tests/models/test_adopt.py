@@ -13,7 +13,9 @@ import scanpy as sc
 from sklearn.neighbors import KNeighborsClassifier
 
 import vicinal as vc
+from vicinal.adata.adopt import STUDENT_STEPS
 from vicinal.api import InputError, ModelError
+from vicinal.models.manifest import N_STEPS, parse_handle
 
 
 @pytest.fixture
@@ -154,3 +156,20 @@ class TestRefused:
     def test_no_anndata(self) -> None:
         with pytest.raises(InputError, match="adata is a ndarray"):
             vc.models.adopt(np.zeros((3, 2)))
+
+
+def test_new_cells_go_down_the_curve_of_the_tool(adata: ad.AnnData) -> None:
+    """That of UMAP as scanpy records it, that of t-SNE by its name; of other maps nothing is known."""
+    sc.tl.umap(adata, maxiter=10)
+    adata.obsm["X_tsne"] = adata.obsm["X_other"] = adata.obsm["X_umap"] + 1
+    found = {}
+    for basis in ("X_umap", "X_tsne", "X_other"):
+        vc.models.adopt(adata, basis)
+        manifest = parse_handle(adata.uns[basis[2:]]["model"])
+        found[basis] = (manifest.params.get("a"), manifest.params.get("b"), manifest.placement["n_steps"])
+    recorded = adata.uns["umap"]["params"]
+    assert found == {
+        "X_umap": (pytest.approx(recorded["a"]), pytest.approx(recorded["b"]), N_STEPS),
+        "X_tsne": (1.0, 1.0, STUDENT_STEPS),
+        "X_other": (None, None, N_STEPS),
+    }

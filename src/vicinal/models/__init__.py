@@ -30,8 +30,9 @@ def adopt(
     """Make a map of any tool one that new cells can be placed in, from its coordinates and its representation alone.
 
     A handle is written into ``uns``, as `vicinal.tl.embed` writes one; `vicinal.tl.project`, `vicinal.tl.update` and
-    `save` then take the AnnData. How the map was made plays no part: new cells go to the weighted mean place of the
-    cells nearest to them in the representation, of which that of the map should be given.
+    `save` then take the AnnData. New cells go to the weighted median place of the cells nearest to them in the
+    representation, which should be the one the map was made from. Where scanpy has recorded UMAP's ``a`` and ``b``
+    they go on from there down that objective; in a map that has ``tsne`` in its name, by the kernel of t-SNE.
 
     Parameters
     ----------

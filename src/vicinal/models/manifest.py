@@ -209,7 +209,7 @@ def manifest_of_map(reusable: Mapping[str, Any], basis: str) -> Manifest:
     ----------
     reusable
         ``kind``, ``method``, ``backends``, ``versions``, ``params``, ``representation`` (``name``, ``n_features``,
-        ``n_pcs``, or None), ``metric`` and ``n_neighbors`` of the map.
+        ``n_pcs``, or None), ``metric`` and ``n_neighbors`` of the map; ``n_steps`` for other than 10.
     basis
         ``obsm`` key the map is written to.
     """
@@ -221,7 +221,11 @@ def manifest_of_map(reusable: Mapping[str, Any], basis: str) -> Manifest:
         versions=reusable["versions"],
         params=reusable["params"],
         representation=None if representation is None else {**representation, "metric": reusable["metric"]},
-        placement={"rule": PLACEMENT_RULE, "n_neighbors": reusable["n_neighbors"], "n_steps": N_STEPS},
+        placement={
+            "rule": PLACEMENT_RULE,
+            "n_neighbors": reusable["n_neighbors"],
+            "n_steps": reusable.get("n_steps", N_STEPS),
+        },
         basis=basis,
     )
 
