@@ -1,6 +1,6 @@
 """New cells in an existing map: what is kept, how long it takes, and whether a cell's place depends on its batch.
 
-python benchmarks/reuse.py [pbmc3k kang fashion] [--reference N] [--new M]
+python benchmarks/reuse.py [pbmc3k kang fashion] [--reference N] [--new M] [--split SEED]
 
 Each tool fits a map of the reference (not timed) in a process of its own and places the new cells: in the first call of
 the process (cold) and in the second (warm). Tools that can be given a map place into the others' as well. pbmc3k is cut
@@ -31,7 +31,7 @@ from vicinal.kernels.knn import Reference, nearest_rows
 from vicinal.kernels.parallel import available_threads
 
 SCRIPT = Path(__file__).with_name("peers") / "run_reuse.py"
-FIRST_NEW, K, SEED = 60_000, 15, 0
+FIRST_NEW, K = 60_000, 15
 OWN, PEERS = "vicinal", ("umap_learn", "opentsne", "ingest")
 
 
@@ -48,7 +48,7 @@ def pbmc3k(given: argparse.Namespace) -> Cells:
     cells = ad.read_h5ad(FOLDER / "pbmc3k.h5ad")
     rows = np.asarray(cells.obsm["X_pca"], np.float32)
     labels = cells.obs["louvain"].cat.codes.to_numpy(np.int64)
-    order = np.random.default_rng(SEED).permutation(len(rows))
+    order = np.random.default_rng(given.split).permutation(len(rows))
     first, second = np.array_split(order, 2)
     return Cells(rows[first], rows[second], labels[first], labels[second])
 
@@ -169,6 +169,7 @@ def main() -> None:
     parser.add_argument("data", nargs="*", default=[*DATA], metavar="DATA", help=", ".join(DATA))
     parser.add_argument("--reference", type=int, default=FIRST_NEW, metavar="N")
     parser.add_argument("--new", type=int, default=10_000, metavar="M")
+    parser.add_argument("--split", type=int, default=0, metavar="SEED", help="which halves of pbmc3k")
     given = parser.parse_args()
     if unknown := set(given.data) - set(DATA):
         parser.error(f"no data set {', '.join(sorted(unknown))}; there are {', '.join(DATA)}")
