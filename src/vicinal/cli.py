@@ -162,14 +162,12 @@ def _add_project(commands: Any) -> None:
     parser.add_argument("input", metavar="IN", help="new cells, .h5ad or .zarr")
     parser.add_argument("model", metavar="MODEL", help="a saved model, or an .h5ad or .zarr that carries one")
     parser.add_argument("output", metavar="OUT", help="the new cells with their places, .h5ad or .zarr; may be IN")
-    parser.add_argument("--key", metavar="NAME", help="the map, where MODEL carries several")
-    parser.add_argument("--key-added", metavar="NAME", help="key in obsm and uns (default: as the model's map)")
     parser.add_argument(
         "--use-rep",
         metavar="NAME",
         help="obsm key, layer or X with what the model reads (default: genes, or its own key)",
     )
-    parser.add_argument("--n-jobs", type=int, metavar="N", help="threads (default: all processors)")
+    _add_keys(parser, "MODEL carries several", "as the model's map")
 
 
 def _add_update(commands: Any) -> None:
@@ -185,9 +183,7 @@ def _add_update(commands: Any) -> None:
         metavar="X",
         help="how far old cells may go, as a share of the map's spread (default: %(default)s)",
     )
-    parser.add_argument("--key", metavar="NAME", help="the map, where MODEL carries several")
-    parser.add_argument("--key-added", metavar="NAME", help="key in obsm and uns (default: as the model's map)")
-    parser.add_argument("--n-jobs", type=int, metavar="N", help="threads (default: all processors)")
+    _add_keys(parser, "MODEL carries several", "as the model's map")
 
 
 def _add_rerun(commands: Any) -> None:
@@ -195,8 +191,12 @@ def _add_rerun(commands: Any) -> None:
     parser = _command(commands, "rerun", _rerun, "make a stored map again and say whether it is the same", example)
     parser.add_argument("input", metavar="IN", help="cells with the map, .h5ad or .zarr")
     parser.add_argument("output", metavar="OUT", help="the same with both maps, .h5ad or .zarr; may be IN")
-    parser.add_argument("--key", metavar="NAME", help="the map, where IN has several")
-    parser.add_argument("--key-added", metavar="NAME", help="key in obsm and uns (default: KEY_rerun)")
+    _add_keys(parser, "IN has several", "KEY_rerun")
+
+
+def _add_keys(parser: argparse.ArgumentParser, several: str, default: str) -> None:
+    parser.add_argument("--key", metavar="NAME", help=f"the map, where {several}")
+    parser.add_argument("--key-added", metavar="NAME", help=f"key in obsm and uns (default: {default})")
     parser.add_argument("--n-jobs", type=int, metavar="N", help="threads (default: all processors)")
 
 

@@ -111,16 +111,21 @@ class TestEncoder:
 
     @pytest.mark.slow
     def test_a_convolutional_network_learns(self, cells, embed):
-        """Neighbours of images stay together, though it starts anywhere."""
-        torch.manual_seed(0)
-        encoder = Conv()
-        adata = cells(n=200, n_features=24)
-        first, last = (
-            embed(adata.copy(), encoder=encoder, dims=(1, 6, 4), warm_start_steps=0, n_training_epochs=n)
-            for n in (0, 40)
-        )
-        assert last.uns[KEY]["score"]["knn_recall_15"] > first.uns[KEY]["score"]["knn_recall_15"] + 0.03
-        assert last.uns[KEY]["loss"][-1] < 0.8 * last.uns[KEY]["loss"][0]
+        """Neighbours of images stay together, wherever it starts: in the mean of three starts."""
+        gains = []
+        for seed in range(3):
+            torch.manual_seed(seed)
+            encoder, adata = Conv(), cells(n=200, n_features=24)
+            first, last = (
+                embed(adata.copy(), encoder=encoder, dims=(1, 6, 4), warm_start_steps=0, n_training_epochs=n).uns[KEY]
+                for n in (0, 40)
+            )
+            gains.append(
+                {name: last["score"][name] - first["score"][name] for name in ("trustworthiness", "knn_recall_15")}
+            )
+            assert last["loss"][-1] < 0.8 * last["loss"][0]
+        assert np.mean([gain["trustworthiness"] for gain in gains]) > 0.02
+        assert np.mean([gain["knn_recall_15"] for gain in gains]) > 0.03
 
     def test_the_users_module_is_left_as_it_is(self, cells, embed):
         module = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.BatchNorm1d(16), torch.nn.Linear(16, 2))

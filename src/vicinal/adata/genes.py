@@ -123,8 +123,7 @@ def _chain(adata: ad.AnnData, pca: _Pca, error: float) -> GeneChain:
 
 
 def _read_pca(adata: ad.AnnData, name: str, n_components: int) -> _Pca:
-    key = LOADINGS.get(name, name)
-    key = key if key in adata.varm else "PCs"
+    key = _loadings_key(adata, name)
     if name not in adata.obsm or key not in adata.varm:
         msg = "that needs a PCA, its loadings in adata.varm, and .X"
         raise InputError(f"{msg}; sc.pp.pca(adata) writes obsm['X_pca'] and varm['PCs']")
@@ -140,6 +139,11 @@ def _read_pca(adata: ad.AnnData, name: str, n_components: int) -> _Pca:
         raise InputError(f"{_shown(slot)}, which the PCA was made from, is not there")
     components = dense_values(adata.obsm[name], name, adata.obs_names)[:, :n_components]
     return _Pca(loadings=loadings, components=components, params=params, slot=slot)
+
+
+def _loadings_key(adata: ad.AnnData, name: str) -> str:
+    key = LOADINGS.get(name, name)
+    return key if key in adata.varm else "PCs"
 
 
 def _params(adata: ad.AnnData, key: str) -> Mapping[str, Any]:
@@ -249,8 +253,7 @@ def _other_names(adata: ad.AnnData) -> dict[str, list[str]]:
 
 def check_same_pca(adata: ad.AnnData, chain: GeneChain, name: str) -> None:
     """Raise `InputError` where the loadings beside new components are not the model's, by the genes both have."""
-    key = LOADINGS.get(name, name)
-    key = key if key in adata.varm else "PCs"
+    key = _loadings_key(adata, name)
     if key not in adata.varm:
         return
     theirs = np.asarray(adata.varm[key], dtype=np.float64)

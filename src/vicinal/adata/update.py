@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vicinal.contract.data import MISSING, Layout
 from vicinal.contract.errors import InputError, listing
+from vicinal.models.inference import row_bytes
 from vicinal.models.store import Model
 
 from .keys import MapKeys
@@ -127,11 +128,11 @@ def _by_name(adata: ad.AnnData, names: Sequence[str]) -> NDArray[np.intp]:
 def _by_row(rows: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.intp]:
     """Return which row of the reference each row equals; the first to come takes the first of several."""
     places: dict[bytes, list[int]] = defaultdict(list)
-    for i, row in enumerate(reference + np.float32(0)):  # -0.0 and 0.0 become the same bytes
-        places[row.tobytes()].append(i)
+    for i, row in enumerate(row_bytes(reference)):
+        places[row].append(i)
     queues = {row: iter(found) for row, found in places.items()}
     nothing = iter(())
-    found = [next(queues.get(row.tobytes(), nothing), MISSING) for row in rows + np.float32(0)]
+    found = [next(queues.get(row, nothing), MISSING) for row in row_bytes(rows)]
     return np.array(found, dtype=np.intp)
 
 

@@ -120,20 +120,13 @@ def search(clusters, rows, radii, gaps, error, start, stop, indices, nearest, un
             n_visits = _others_in_reach(clusters, c, radii, gaps, reach[:n].max(), apart, visits)
             for v in range(n_visits):
                 a = visits[v]
-                n_chosen = 0
-                for i in range(n):
-                    chosen[n_chosen] = i
-                    n_chosen += not _is_far(
-                        scores[i], np.sqrt(batch.squares[i]), c, a, lengths, radii, gaps, error, reach[i], apart[v]
-                    )
+                n_chosen = _choose(batch, n, scores, c, a, lengths, radii, gaps, error, reach, apart[v], chosen)
                 if n_chosen:
                     _visit(batch, chosen, n_chosen, clusters, a, reach)
             for i in range(n):
                 row = clusters.order[batch.own[i]]
-                settle(rows[batch.own[i]], rows, clusters.order, batch.found[i], sums, indices[row], nearest[row])
+                _finish(batch, i, rows[batch.own[i]], rows, clusters.order, sums, indices[row], nearest[row])
                 unsure[row] = not _is_sure(reach[i], nearest[row], batch.squares[i], n_features, error)
-                for t in range(k):
-                    indices[row, t] = clusters.order[indices[row, t]] if indices[row, t] >= 0 else -1
 
 
 @kernel
@@ -171,22 +164,36 @@ def search_for(given, around, order, edges, home, clusters, rows, radii, gaps, e
                 apart[a] += step * step
         _sort_by(apart, visits, n_clusters)
         for v in range(n_clusters):
-            a, n_chosen = visits[v], 0
+            a = visits[v]
             if a == c:
                 continue
-            for i in range(n):
-                chosen[n_chosen] = i
-                n_chosen += not _is_far(
-                    scores[i], np.sqrt(batch.squares[i]), c, a, lengths, radii, gaps, error, reach[i], apart[v]
-                )
+            n_chosen = _choose(batch, n, scores, c, a, lengths, radii, gaps, error, reach, apart[v], chosen)
             if n_chosen:
                 _visit(batch, chosen, n_chosen, clusters, a, reach)
         for i in range(n):
             row = order[edges[q] + i]
-            settle(given[row], rows, clusters.order, batch.found[i], sums, indices[row], nearest[row])
+            _finish(batch, i, given[row], rows, clusters.order, sums, indices[row], nearest[row])
             unsure[row] = not _is_sure(reach[i], nearest[row], batch.squares[i], n_features, error)
-            for t in range(k):
-                indices[row, t] = clusters.order[indices[row, t]] if indices[row, t] >= 0 else -1
+
+
+@inline
+def _choose(batch, n, scores, c, a, lengths, radii, gaps, error, reach, apart, chosen):
+    """Fill which queries have to look into cluster ``a``; return how many."""
+    n_chosen = 0
+    for i in range(n):
+        chosen[n_chosen] = i
+        n_chosen += not _is_far(
+            scores[i], np.sqrt(batch.squares[i]), c, a, lengths, radii, gaps, error, reach[i], apart
+        )
+    return n_chosen
+
+
+@inline
+def _finish(batch, i, given, rows, order, sums, indices, nearest):
+    """Fill the nearest of a query's candidates, by the rows' own numbers."""
+    settle(given, rows, order, batch.found[i], sums, indices, nearest)
+    for t in range(indices.shape[0]):
+        indices[t] = order[indices[t]] if indices[t] >= 0 else -1
 
 
 @inline

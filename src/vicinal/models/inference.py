@@ -215,11 +215,11 @@ def _put_own_places(
     if len(candidates) == 0:
         return
     first: dict[bytes, int] = {}
-    groups = np.array([first.setdefault(row, i) for i, row in enumerate(_row_bytes(arrays["reference"]))])
+    groups = np.array([first.setdefault(row, i) for i, row in enumerate(row_bytes(arrays["reference"]))])
     sums = np.zeros(arrays["layout"].shape)
     np.add.at(sums, groups, arrays["layout"])
     means = sums / np.maximum(np.bincount(groups, minlength=len(groups)), 1)[:, None]
-    group = np.array([first.get(row, MISSING) for row in _row_bytes(rows[candidates])])
+    group = np.array([first.get(row, MISSING) for row in row_bytes(rows[candidates])])
     nearest = neighbors.indices[candidates, 0]
     is_same = (group == MISSING) & _are_same(rows[candidates], arrays["reference"][nearest])
     group[is_same] = groups[nearest[is_same]]
@@ -231,6 +231,7 @@ def _are_same(rows: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[
     return np.asarray(off <= SAME_ROW * np.abs(known).max(axis=1), dtype=bool)
 
 
-def _row_bytes(rows: NDArray[np.float32]) -> Iterator[bytes]:
+def row_bytes(rows: NDArray[np.float32]) -> Iterator[bytes]:
+    """Yield what equal rows have in common."""
     for row in rows + np.float32(0):  # -0.0 and 0.0 become the same bytes
         yield row.tobytes()

@@ -186,12 +186,13 @@ def _as_chosen_then(record: MapRecord) -> dict[str, Any]:
     else:
         facts += ["use_rep", "n_pcs", "metric", *(["n_neighbors"] if "knn" in backends else [])]
         stages += ["knn", "graph"]
-    chosen = {stage: _name_of(backends[stage]) for stage in stages if stage in backends}
+    chosen = {stage: name_as_given(backends[stage]) for stage in stages if stage in backends}
     chosen |= {name: params[name] for name in facts if name in params}
     return chosen
 
 
-def _name_of(full_name: str) -> str:
+def name_as_given(full_name: str) -> str:
+    """Return the name a backend is asked for by: built-in ones without their distribution."""
     name, _, distribution = full_name.rpartition("@")
     return name if distribution == BUILTIN_DISTRIBUTION else full_name
 

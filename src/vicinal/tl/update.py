@@ -38,11 +38,10 @@ from vicinal.models.inference import place
 from vicinal.models.manifest import Manifest
 from vicinal.pipeline.memory import require_memory
 from vicinal.pipeline.plan import Plan, check_options, make_plan
-from vicinal.pipeline.repeat import arguments_of
+from vicinal.pipeline.repeat import arguments_of, name_as_given
 from vicinal.pipeline.run import Run, is_scalar
 from vicinal.pipeline.tether import Tether
 from vicinal.plugin.manager import get_manager
-from vicinal.plugin.report import BUILTIN_DISTRIBUTION
 
 from .project import find_model
 
@@ -52,7 +51,7 @@ OF_A_WHOLE_RUN = {"n_epochs", "n_training_epochs", "learning_rate"}
 KERNEL = {"min_dist", "spread", "a", "b"}
 """Parameters that say together how near cells are: one that is given replaces all that are recorded."""
 EPOCHS_SMALL, EPOCHS_LARGE, SMALL_UP_TO = 100, 50, 10_000
-LEARNING_RATE = 0.1
+LEARNING_RATE = 0.05
 GENTLE = ("numba_sgd",)
 """First steps are shorter than those of a new map: all cells start near where they belong."""
 
@@ -236,7 +235,7 @@ def _recorded(manifest: Manifest, asked: Mapping[str, Any]) -> dict[str, Any]:
         spec = None if stage in asked else _spec(stage, manifest.backends.get(stage, ""))
         if spec is None or (stage == "graph" and "neighbors" not in spec.capabilities.inputs):
             continue
-        taken[stage] = manifest.backends[stage].removesuffix(f"@{BUILTIN_DISTRIBUTION}")
+        taken[stage] = name_as_given(manifest.backends[stage])
         taken |= _params_again(stage, spec, manifest.params, asked)
     if "objective" not in taken and {"a", "b"} <= set(manifest.params) and not KERNEL & set(asked):
         taken |= {name: manifest.params[name] for name in ("a", "b")}
