@@ -1,7 +1,7 @@
 """Works in two threads, each of which torch uses alone, so that results do not depend on how many there are.
 
 torch's own threads wait for each other by spinning at every layer: on a machine that has other work too, training
-takes many times as long. And what they add up depends on their number.
+takes longer with two than with one. And what they add up depends on their number.
 """
 
 from __future__ import annotations
