@@ -28,6 +28,15 @@ from .tl.embed import embed, make_map
 if TYPE_CHECKING:
     from anndata import AnnData
 
+
+def _phases(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        example = """'[{"n": 100, "learning_rate": 0.5}, {"n": 400}]'"""
+        raise argparse.ArgumentTypeError(f"expected JSON such as {example}, not {text!r} ({error})") from error
+
+
 EMBED_OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
     "n_components": (int, "dimensions of the map, 1 to 10"),
     "n_neighbors": (int, "neighbours of each cell, the cell itself counted (default: those stored, else 15)"),
@@ -39,6 +48,7 @@ EMBED_OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
     "min_dist": (float, "distance in the map at which cells touch (default: the method's, 0.5 for umap)"),
     "spread": (float, "scale that --min-dist is relative to (default: the method's, 1.0 for umap)"),
     "n_epochs": (int, "passes over the graph (default: 500 up to 10,000 cells, else 200)"),
+    "phases": (_phases, 'parts of the optimisation as JSON: \'[{"n": 500, "learning_rate": 0.5}, …]\' (default: none)'),
     "random_state": (int, "the seed everything random is derived from"),
     "n_jobs": (int, "threads (default: all processors)"),
     "labels": (str, "column of obs that the map is to follow, such as cell types (default: none)"),
@@ -137,7 +147,7 @@ def _add_embed_options(parser: argparse.ArgumentParser) -> None:
         default = signature[name].default
         shown = text if default is None else f"{text} (default: {default})"
         flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
-        metavar = {int: "N", float: "X", Path: "PATH"}.get(kind, "NAME")  # type: ignore[call-overload]
+        metavar = {int: "N", float: "X", Path: "PATH", _phases: "JSON"}.get(kind, "NAME")
         parser.add_argument(flag, dest=name, type=kind, default=argparse.SUPPRESS, metavar=metavar, help=shown)
 
 

@@ -200,6 +200,8 @@ def name_as_given(full_name: str) -> str:
 def plan_again(source: Source, options: EmbedOptions, record: MapRecord) -> Plan:
     """Return the plan of a stored map, defaults that have changed since as they were.
 
+    It has no phases: what was replaced at which epochs is in the record, wherever it came from, and `follow` does it.
+
     Raises
     ------
     InputError
@@ -211,7 +213,7 @@ def plan_again(source: Source, options: EmbedOptions, record: MapRecord) -> Plan
         plan = make_plan(source, dataclasses.replace(options, params={**options.params, **changed}))
     _check_plan(plan, record)
     _check_inputs(plan, source, record)
-    return plan
+    return dataclasses.replace(plan, course=dataclasses.replace(plan.course, phases=()))
 
 
 def _changed_defaults(plan: Plan, record: MapRecord) -> dict[str, Any]:
