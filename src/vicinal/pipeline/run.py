@@ -84,7 +84,8 @@ class Run:
             cells = self._rows.sort_rows(tether.cells)
             self.optimization = cast(Optimization, Tethered(self.optimization, cells, tether.radius))
         self._probe = None if self._own_losses else LossProbe(self.graph, self._objective, seed=self._seed("loss"))
-        points = self.n_epochs if self._own_losses else min(LOSS_POINTS, self.n_epochs)
+        often = self.n_epochs if self._own_losses else LOSS_POINTS
+        points = min(getattr(self.optimization, "loss_points", often), self.n_epochs)
         self._loss_epochs = {int(epoch) for epoch in np.round(np.linspace(0, self.n_epochs, points + 1))}
         self._losses: dict[int, dict[str, float]] = {}
         self._phases: list[tuple[int, int, dict[str, Any]]] = []
@@ -257,7 +258,8 @@ class Run:
         if choice.capabilities.final_scale:
             return layout.copy()
         # Coincident cells get no force from each other: a trace of noise lets them part.
-        noise = generator(self._seed("jitter")).normal(scale=JITTER, size=layout.shape)
+        scale = getattr(self._objective, "jitter", JITTER)
+        noise = generator(self._seed("jitter")).normal(scale=scale, size=layout.shape)
         return (self._objective.rescale(layout) + noise).astype(np.float32)
 
     def _start(self, layout: Layout) -> Optimization:
