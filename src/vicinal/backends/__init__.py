@@ -11,8 +11,8 @@ from vicinal.plugin.hookspecs import hookimpl
 from .graph import edgeless, fuzzy, precomputed
 from .init import array, map, obsm, paga, pca, random, sample_place, spectral
 from .knn import exact, given, ivf, pynndescent, transformer
-from .objective import umap, umap_learn
-from .optimizer import numba_sgd
+from .objective import tsne, umap, umap_learn
+from .optimizer import numba_fft, numba_sgd
 from .score import global_correlation, knn_recall, label_accuracy, trustworthiness
 
 MODULES = (
@@ -34,7 +34,9 @@ MODULES = (
     map,
     umap,
     umap_learn,
+    tsne,
     numba_sgd,
+    numba_fft,
     knn_recall,
     trustworthiness,
     label_accuracy,

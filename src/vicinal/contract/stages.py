@@ -139,6 +139,18 @@ class MetricForm:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NormalizedForm:
+    """An objective whose kernel is divided by its sum over all pairs, as a family and its parameters.
+
+    ``student_t`` is ``(1 + d^2 / dof)^-dof``, its parameter ``dof``. With P the weights of the graph over their sum, the
+    loss is ``sum P log P - sum P log w + log sum w``, the last sum over all pairs.
+    """
+
+    family: str
+    parameters: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class TorchForm:
     """An objective as losses of torch tensors, which torch differentiates.
 
@@ -158,7 +170,8 @@ class Objective(Protocol):
     """What a map is optimised for.
 
     It may also have ``squared_distances(x, y)``, the squared distances of ``(m, n_components)`` places to others,
-    ``(m,)``; without it they are those of `squared_euclidean`.
+    ``(m,)``; without it they are those of `squared_euclidean`. And ``jitter``, the standard deviation of the noise by
+    which coincident cells of a first layout part, 0.0001 without it.
 
     Attributes
     ----------
@@ -171,8 +184,8 @@ class Objective(Protocol):
     def form(self, name: str) -> Any:
         """Return the objective in one of the forms its capabilities list.
 
-        ``kernel`` is a `KernelForm`, ``coefficients`` a `CoefficientForm`, ``metric`` a `MetricForm`, ``torch`` a
-        `TorchForm`.
+        ``kernel`` is a `KernelForm`, ``coefficients`` a `CoefficientForm`, ``metric`` a `MetricForm`, ``normalized``
+        a `NormalizedForm`, ``torch`` a `TorchForm`.
         """
 
     def attraction(self, squared_distance: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -14,8 +14,16 @@ UMAP = Preset(
     defaults={"min_dist": 0.5},
 )
 
+TSNE = Preset(
+    api_version=API_VERSION,
+    name="tsne",
+    summary="t-SNE by FFT, with the settings of Kobak and Berens (2019)",
+    stages={"knn": "auto", "graph": "perplexity", "init": "pca", "objective": "tsne", "optimizer": "numba_fft"},
+    n_neighbors=91,
+)
+
 
 @hookimpl
 def vicinal_register(host_api: int) -> list[Preset]:
     """Return the built-in presets."""
-    return [UMAP]
+    return [UMAP, TSNE]

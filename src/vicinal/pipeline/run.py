@@ -85,8 +85,9 @@ class Run:
             self.optimization = cast(Optimization, Tethered(self.optimization, cells, tether.radius))
         self._check_epochs()
         self._probe = None if self._own_losses else LossProbe(self.graph, self._objective, seed=self._seed("loss"))
-        points = getattr(self.optimization, "loss_points", self.n_epochs) if self._own_losses else LOSS_POINTS
-        evenly = np.round(np.linspace(0, self.n_epochs, min(points, self.n_epochs) + 1))
+        often = self.n_epochs if self._own_losses else LOSS_POINTS
+        points = min(getattr(self.optimization, "loss_points", often), self.n_epochs)
+        evenly = np.round(np.linspace(0, self.n_epochs, points + 1))
         self._loss_epochs = {*map(int, evenly), *plan.course.phase_ends}
         self._losses: dict[int, dict[str, float]] = {}
         self._phases: list[tuple[int, int, dict[str, Any]]] = []
@@ -277,7 +278,8 @@ class Run:
         if choice.capabilities.final_scale:
             return layout.copy()
         # Coincident cells get no force from each other: a trace of noise lets them part.
-        noise = generator(self._seed("jitter")).normal(scale=JITTER, size=layout.shape)
+        scale = getattr(self._objective, "jitter", JITTER)
+        noise = generator(self._seed("jitter")).normal(scale=scale, size=layout.shape)
         return (self._objective.rescale(layout) + noise).astype(np.float32)
 
     def _start(self, layout: Layout) -> Optimization:

@@ -12,14 +12,20 @@ import numpy as np
 import pytest
 
 from vicinal.contract.functions import is_jitted
-from vicinal.contract.stages import CoefficientForm, KernelForm, MetricForm, TorchForm
+from vicinal.contract.stages import CoefficientForm, KernelForm, MetricForm, NormalizedForm, TorchForm
 
 from .base import Conformance
 from .data import normal_layout, read_only
 
 SQUARED_DISTANCES = read_only(np.logspace(-2, 3, 200))
 BEYOND_SOFTENING = read_only(np.logspace(-0.5, 2, 40))
-FORM_TYPES = {"kernel": KernelForm, "coefficients": CoefficientForm, "metric": MetricForm, "torch": TorchForm}
+FORM_TYPES = {
+    "kernel": KernelForm,
+    "coefficients": CoefficientForm,
+    "metric": MetricForm,
+    "normalized": NormalizedForm,
+    "torch": TorchForm,
+}
 
 
 class ObjectiveConformance(Conformance):

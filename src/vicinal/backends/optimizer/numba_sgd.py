@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,12 +11,13 @@ from numpy.typing import NDArray
 
 from vicinal.backends.checks import require_number
 from vicinal.contract.data import Layout
-from vicinal.contract.errors import InputError, StageError, did_you_mean, listing
+from vicinal.contract.errors import InputError, StageError
 from vicinal.contract.functions import function_name, require_jitted
 from vicinal.contract.requests import OptimizeRequest
 from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities
 from vicinal.contract.stages import CoefficientForm, KernelForm, MetricForm, Objective
 
+from .checks import check_sizes, require_epochs, require_epochs_left, require_override
 from .schedule import Schedule, read_only, rounds
 
 SMALL_UP_TO = 10_000
@@ -53,7 +53,7 @@ class NumbaSgdParams:
 
     def __post_init__(self) -> None:
         if self.n_epochs is not None:
-            _require_epochs(self.n_epochs)
+            require_epochs(self.n_epochs)
         require_number("learning_rate", self.learning_rate, low=0)
 
 
@@ -76,7 +76,7 @@ class NumbaSgd:
             If the layout or the fixed cells do not fit the graph.
         """
         form = _usable_form(request.objective, request.forms)
-        _check_sizes(request)
+        check_sizes(request)
         if isinstance(form, KernelForm):
             return SgdRun(request, form.parameters, self.params)
         return GenericRun(request, form, self.params)
@@ -152,11 +152,7 @@ class SgdRun:
         InputError
             If fewer epochs are left, or an override is unknown or not allowed.
         """
-        _require_epochs(n_epochs)
-        if n_epochs > self.n_epochs - self.epoch:
-            left = f"{self.n_epochs - self.epoch} of {self.n_epochs} epochs are left"
-            msg = f"n_epochs={n_epochs} is not allowed: {left}; take at most those, or plan more from the start"
-            raise InputError(msg)
+        require_epochs_left(n_epochs, self.epoch, self.n_epochs)
         _check_overrides(overrides, self.overrides)
         from vicinal.kernels.parallel import workers
 
@@ -341,29 +337,10 @@ def _either(value: float | None, default: float) -> float:
     return float(default if value is None else value)
 
 
-def _check_sizes(request: OptimizeRequest) -> None:
-    n_obs = request.graph.n_obs
-    if request.layout.ndim != 2 or len(request.layout) != n_obs:
-        msg = f"layout has shape {request.layout.shape}, expected ({n_obs}, n_components) for a graph of {n_obs} cells"
-        raise InputError(msg)
-    if request.fixed is not None and np.shape(request.fixed) != (n_obs,):
-        msg = f"fixed has shape {np.shape(request.fixed)}, expected ({n_obs},): True for each cell that must not move"
-        raise InputError(msg)
-
-
 def _check_overrides(overrides: Mapping[str, Any], allowed: Sequence[str]) -> None:
     for name, value in overrides.items():
-        if name not in allowed:
-            hint = did_you_mean(name, allowed)
-            msg = f"{name}={value!r} cannot be changed on the way; allowed are {listing(allowed)}.{hint}"
-            raise InputError(msg)
+        require_override(name, value, allowed)
         require_number(name, value, low=0)
-
-
-def _require_epochs(n_epochs: Any) -> None:
-    if not isinstance(n_epochs, numbers.Integral) or isinstance(n_epochs, bool) or n_epochs < 0:
-        msg = f"n_epochs={n_epochs!r} is not allowed; give a whole number of at least 0"
-        raise InputError(msg)
 
 
 SPEC = BackendSpec(

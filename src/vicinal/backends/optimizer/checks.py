@@ -1,0 +1,47 @@
+"""What the built-in optimizers demand of a request and of a step."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from vicinal.contract.errors import InputError, did_you_mean, listing
+from vicinal.contract.requests import OptimizeRequest
+
+
+def require_epochs(n_epochs: Any) -> None:
+    """Raise `InputError` unless given a whole number of at least 0."""
+    if not isinstance(n_epochs, numbers.Integral) or isinstance(n_epochs, bool) or n_epochs < 0:
+        msg = f"n_epochs={n_epochs!r} is not allowed; give a whole number of at least 0"
+        raise InputError(msg)
+
+
+def require_epochs_left(n_epochs: Any, done: int, planned: int) -> None:
+    """Raise `InputError` unless that many epochs can be taken."""
+    require_epochs(n_epochs)
+    if n_epochs > planned - done:
+        left = f"{planned - done} of {planned} epochs are left"
+        msg = f"n_epochs={n_epochs} is not allowed: {left}; take at most those, or plan more from the start"
+        raise InputError(msg)
+
+
+def require_override(name: str, value: Any, allowed: Sequence[str]) -> None:
+    """Raise `InputError` unless a parameter can be replaced for some epochs."""
+    if name not in allowed:
+        hint = did_you_mean(name, allowed)
+        msg = f"{name}={value!r} cannot be changed on the way; allowed are {listing(allowed)}.{hint}"
+        raise InputError(msg)
+
+
+def check_sizes(request: OptimizeRequest) -> None:
+    """Raise `InputError` unless layout and fixed cells are those of the graph."""
+    n_obs = request.graph.n_obs
+    if request.layout.ndim != 2 or len(request.layout) != n_obs:
+        msg = f"layout has shape {request.layout.shape}, expected ({n_obs}, n_components) for a graph of {n_obs} cells"
+        raise InputError(msg)
+    if request.fixed is not None and np.shape(request.fixed) != (n_obs,):
+        msg = f"fixed has shape {np.shape(request.fixed)}, expected ({n_obs},): True for each cell that must not move"
+        raise InputError(msg)

@@ -1,0 +1,379 @@
+"""t-SNE's gradient descent in compiled kernels, repulsion by FFT, with the same bits for any number of threads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.backends.checks import require_number
+from vicinal.contract.data import Graph, Layout
+from vicinal.contract.errors import InputError, StageError
+from vicinal.contract.requests import OptimizeRequest
+from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities
+from vicinal.contract.stages import NormalizedForm
+
+from .checks import check_sizes, require_epochs, require_epochs_left, require_override
+from .repulsion import parts, repulsion_of, summed
+
+FAMILY = "student_t"
+N_EPOCHS = 750
+EARLY_EPOCHS, EARLY_SHARE = 250, 3
+"""Epochs of early exaggeration at most, and the share of all that it is where those are fewer."""
+EARLY_EXAGGERATION = 12.0
+SCHEDULES = ("usual", "fast")
+OVERRIDES = ("exaggeration", "learning_rate", "momentum", "max_step")
+ARRANGED_AT = (0, 50, 100, 250)
+"""Epochs at which cells are put in the order of their places, and after that as often as the last two are apart."""
+LOSS_POINTS = 20
+AUTO = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumbaFftParams:
+    """Parameters of the optimiser.
+
+    Attributes
+    ----------
+    n_epochs
+        Steps in all, those of early exaggeration among them; None for 750.
+    early_exaggeration
+        Factor of the attraction in the first third of the epochs, at most 250; None for 12, or ``exaggeration``
+        where that is more.
+    exaggeration
+        Factor of the attraction after that: 1 for t-SNE, about 4 for a map like UMAP's (Boehm, Berens and Kobak 2022,
+        JMLR 23:95).
+    learning_rate
+        ``"auto"`` for the number of cells over the exaggeration (Belkina et al. 2019, doi:10.1038/s41467-019-13055-y),
+        of a gradient without the factor 4, as openTSNE has it.
+    momentum
+        Share of the last move in the next one.
+    max_step
+        Longest move of a cell in an epoch, in units of the map; None for any.
+    """
+
+    n_epochs: int | None = None
+    early_exaggeration: float | None = None
+    exaggeration: float = 1.0
+    learning_rate: float | str = AUTO
+    momentum: float = 0.8
+    max_step: float | None = 5.0
+
+    def __post_init__(self) -> None:
+        if self.n_epochs is not None:
+            require_epochs(self.n_epochs)
+        if self.early_exaggeration is not None:
+            require_number("early_exaggeration", self.early_exaggeration, low=0, above=True)
+        check_overrides({name: getattr(self, name) for name in OVERRIDES})
+
+
+class NumbaFft:
+    """t-SNE's optimisation (van der Maaten and Hinton 2008), with the settings of Kobak and Berens (2019).
+
+    Attributes
+    ----------
+    overrides
+        Parameters that can be replaced for some epochs.
+    """
+
+    overrides = OVERRIDES
+
+    def __init__(self, params: NumbaFftParams) -> None:
+        self.params = params
+
+    @property
+    def early_exaggeration(self) -> float:
+        """The factor of early exaggeration, as given or by default."""
+        given = self.params.early_exaggeration
+        return float(max(EARLY_EXAGGERATION, self.params.exaggeration) if given is None else given)
+
+    def check_overrides(self, overrides: Mapping[str, Any]) -> None:
+        """Raise `InputError` unless all can be replaced, and by these values."""
+        check_overrides(overrides)
+
+    def schedule(self, n_obs: int) -> list[dict[str, Any]]:
+        """Return the phases of a run in which the user names none."""
+        n_epochs = planned_epochs(self.params.n_epochs)
+        early = min(EARLY_EPOCHS, n_epochs // EARLY_SHARE)
+        phases = [
+            {"n": early, "exaggeration": self.early_exaggeration},
+            {"n": n_epochs - early, "exaggeration": float(self.params.exaggeration)},
+        ]
+        return [phase for phase in phases if phase["n"]]
+
+    def start(self, request: OptimizeRequest) -> FftRun:
+        """Return an optimisation that has not moved yet.
+
+        Raises
+        ------
+        StageError
+            If the objective's kernels are not of the family this optimiser has.
+        InputError
+            If the layout or the fixed cells do not fit the graph.
+        """
+        form = request.objective.form("normalized")
+        if not isinstance(form, NormalizedForm) or form.family != FAMILY:
+            problem = f"has kernels of the family {FAMILY!r}, not {getattr(form, 'family', type(form).__name__)!r}"
+            raise StageError("optimizer", SPEC.name, f"{problem}; choose another objective or optimizer")
+        check_sizes(request)
+        return FftRun(request, float(form.parameters[0]), self.params)
+
+
+class State(NamedTuple):
+    """All that changes, replaced as a whole, so that an interrupt finds what belongs together."""
+
+    epoch: int
+    order: NDArray[np.int32]
+    places: Layout
+    moves: NDArray[np.float32]
+    gains: NDArray[np.float32]
+
+
+class FftRun:
+    """One optimisation under way; interrupted within an epoch, it stands at the end of the one before.
+
+    Attributes
+    ----------
+    n_epochs
+        Epochs planned.
+    loss_points
+        Epochs at which the loss is worth taking: each costs as much as an epoch.
+    """
+
+    loss_points = LOSS_POINTS
+
+    def __init__(self, request: OptimizeRequest, dof: float, params: NumbaFftParams) -> None:
+        graph, layout = request.graph, np.array(request.layout, dtype=np.float32, order="C")
+        self.n_epochs = planned_epochs(params.n_epochs)
+        self._params, self._dof, self._n_jobs = params, dof, request.n_jobs
+        self._per_dof = np.float32(1 / dof)
+        self._stays = np.zeros(graph.n_obs, dtype=bool) if request.fixed is None else np.asarray(request.fixed, bool)
+        self._affinities = Affinities(graph)
+        self._repulsion = repulsion_of(graph.n_obs, layout.shape[1], dof)
+        order = np.arange(graph.n_obs, dtype=np.int32)
+        self._now = State(0, order, layout, np.zeros_like(layout), np.ones_like(layout))
+        self._pulls, self._field = np.zeros_like(layout), np.zeros_like(layout)
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return self._now.epoch
+
+    @property
+    def layout(self) -> Layout:
+        """The present layout, a copy, float32 ``(n_obs, n_components)``."""
+        return restored(self._now.places, self._now.order)
+
+    def step(self, n_epochs: int, **overrides: Any) -> None:
+        """Go on by some epochs.
+
+        Parameters
+        ----------
+        n_epochs
+            How many, at most those that are left.
+        **overrides
+            ``exaggeration``, ``learning_rate``, ``momentum`` or ``max_step`` for these epochs only.
+
+        Raises
+        ------
+        InputError
+            If fewer epochs are left, or an override is unknown or not allowed.
+        """
+        require_epochs_left(n_epochs, self.epoch, self.n_epochs)
+        check_overrides(overrides)
+        settings = {name: overrides.get(name, getattr(self._params, name)) for name in OVERRIDES}
+        from vicinal.kernels.parallel import workers
+
+        with workers(self._n_jobs) as run:
+            for _ in range(n_epochs):
+                self._arrange(run)
+                self._now = self._after_one(run, **settings)
+
+    def losses(self) -> Mapping[str, float]:
+        """Return the divergence, whatever the exaggeration, and its parts: ``attraction``, ``repulsion``, ``entropy``.
+
+        With P the affinities and w the kernel: the sum of ``-p log w``, the logarithm of the sum of w, and the sum of
+        ``p log p``.
+        """
+        from vicinal.kernels.parallel import workers
+        from vicinal.kernels.tsne import attraction_loss
+
+        with workers(self._n_jobs) as run:
+            self._arrange(run, anew=False)
+            places, edges = self._now.places, self._affinities
+            total = self._repulsion.evaluate(places, self._field, run)
+            pulled = summed(lambda a, b: attraction_loss(*edges.rows, places, self._per_dof, a, b), edges.parts, run)
+        attraction, repulsion = self._dof * pulled, math.log(total) if total > 0 else 0.0
+        found = {"attraction": attraction, "repulsion": repulsion, "entropy": edges.entropy}
+        return {"loss": sum(found.values()), **found}
+
+    def state(self) -> Mapping[str, np.ndarray]:
+        """Return all that changes, cells in the order of the graph, and the order they are worked on."""
+        now = self._now
+        moves, gains = restored(now.moves, now.order), restored(now.gains, now.order)
+        return {"layout": self.layout, "moves": moves, "gains": gains, "order": now.order}
+
+    def restore(self, state: Mapping[str, np.ndarray], epoch: int) -> None:
+        """Take up a state that `state` gave at an epoch.
+
+        Raises
+        ------
+        InputError
+            If the state is not one of this optimisation.
+        """
+        shape, order = self._now.places.shape, np.asarray(state.get("order"))
+        found = [np.asarray(state.get(name), dtype=np.float32) for name in ("layout", "moves", "gains")]
+        whole = order.shape == shape[:1] and (np.sort(order) == np.arange(shape[0])).all()
+        if not whole or any(part.shape != shape for part in found) or not 0 <= epoch <= self.n_epochs:
+            given = f"arrays of shapes {[part.shape for part in found]} and {order.shape} at epoch {epoch}"
+            expected = f"{shape}, an order of {shape[0]} cells, and an epoch up to {self.n_epochs}"
+            raise InputError(f"state={given} is not allowed; expected {expected}")
+        order = order.astype(np.int32)
+        self._now = State(int(epoch), order, *(part[order] for part in found))
+
+    def _arrange(self, run: Callable[..., None], *, anew: bool = True) -> None:
+        """Put the cells in the order of their places where it is time to, and the edges in that of the cells."""
+        now = self._now
+        if anew and _is_arranged_at(now.epoch) and min(now.places.shape) > 1:
+            by_place = morton_order(now.places)
+            self._now = now = State(
+                now.epoch, now.order[by_place], now.places[by_place], now.moves[by_place], now.gains[by_place]
+            )
+        self._affinities.arrange(now.order, run)
+
+    def _after_one(
+        self,
+        run: Callable[..., None],
+        exaggeration: float,
+        learning_rate: float | str,
+        momentum: float,
+        max_step: float | None,
+    ) -> State:
+        """Return where one step leads."""
+        from vicinal.kernels.tsne import attract, centre, descend
+
+        now, edges = self._now, self._affinities
+        total = self._repulsion.evaluate(now.places, self._field, run)
+        run(lambda a, b: attract(*edges.rows, now.places, self._per_dof, self._pulls, a, b), edges.parts)
+        rate = len(now.places) / exaggeration if learning_rate == AUTO else float(learning_rate)
+        settings = (
+            np.float32(exaggeration),
+            np.float32(0.5 / total if total > 0 else 0),
+            np.float32(rate),
+            np.float32(momentum),
+            np.float32(math.inf if max_step is None else max_step),
+        )
+        new = tuple(np.empty_like(now.places) for _ in range(3))
+        before = (now.places, now.moves, now.gains, self._pulls, self._field, self._stays[now.order])
+        run(lambda a, b: descend(*before, *settings, *new, a, b), edges.parts)
+        if not self._stays.any():
+            centre(new[0])
+        return State(now.epoch + 1, now.order, *new)
+
+
+class Affinities:
+    """A graph whose weights sum to 1, its cells in an order that changes.
+
+    Attributes
+    ----------
+    rows
+        Where each cell's edges start, where they end up, and what they weigh.
+    parts
+        Edges of the parts that cells are worked on in, with about as many edges each.
+    entropy
+        Sum of ``p log p``, natural logarithms.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._order: NDArray[np.int32] | None = None
+        total = float(graph.weights.sum(dtype=np.float64))
+        self._scale = np.float32(1 / total if total > 0 else 0)
+        self.rows = (
+            np.zeros(graph.n_obs + 1, dtype=np.int64),
+            np.empty(len(graph.indices), dtype=np.uint32),
+            np.empty(len(graph.indices), dtype=np.float32),
+        )
+        self.parts = parts(graph.n_obs)
+        self.entropy = _entropy(graph.weights, total)
+
+    def arrange(self, order: NDArray[np.int32], run: Callable[..., None]) -> None:
+        """Put the cells in an order."""
+        if self._order is order:
+            return
+        from vicinal.kernels.tsne import arrange
+
+        self._order = None  # an interrupt must not leave half of it for the whole
+        graph, (starts, ends, shares) = self._graph, self.rows
+        rank = np.empty(graph.n_obs, dtype=np.uint32)
+        rank[order] = np.arange(graph.n_obs, dtype=np.uint32)
+        np.cumsum(np.diff(graph.indptr)[order], out=starts[1:])
+        given = (graph.indptr, graph.indices, graph.weights, self._scale, order, rank)
+        run(lambda a, b: arrange(*given, starts, ends, shares, a, b), parts(graph.n_obs))
+        wanted = np.linspace(0, starts[-1], len(parts(graph.n_obs)))
+        self.parts = np.unique([0, *np.searchsorted(starts, wanted[1:-1]), graph.n_obs])
+        self._order = order
+
+
+def morton_order(places: Layout) -> NDArray[np.int64]:
+    """Return the order of the cells along a curve that keeps near places near (Morton 1966): bits in turn."""
+    low, extent = places.min(axis=0), np.ptp(places, axis=0).max()
+    n_bits = 30 // places.shape[1]
+    cells = ((places - low) * ((2**n_bits - 1) / (extent if extent > 0 else 1))).astype(np.int64)
+    codes = np.zeros(len(places), dtype=np.int64)
+    for bit in range(n_bits):
+        for axis in range(places.shape[1]):
+            codes |= (cells[:, axis] >> bit & 1) << (bit * places.shape[1] + axis)
+    return np.argsort(codes, kind="stable")
+
+
+def restored(values: NDArray[np.float32], order: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Return rows that were put in an order as they were before."""
+    before = np.empty_like(values)
+    before[order] = values
+    return before
+
+
+def planned_epochs(n_epochs: int | None) -> int:
+    """Return the epochs of a map where the user may have left them open."""
+    return N_EPOCHS if n_epochs is None else int(n_epochs)
+
+
+def check_overrides(overrides: Mapping[str, Any]) -> None:
+    """Raise `InputError` unless all can be replaced for some epochs, and by these values."""
+    for name, value in overrides.items():
+        require_override(name, value, OVERRIDES)
+        if name == "momentum":
+            require_number(name, value, low=0, high=1)
+        elif not (name == "max_step" and value is None or name == "learning_rate" and value == AUTO):
+            require_number(name, value, low=0, above=True)
+
+
+def _is_arranged_at(epoch: int) -> bool:
+    last, before = ARRANGED_AT[-1], ARRANGED_AT[-2]
+    return epoch in ARRANGED_AT or (epoch > last and (epoch - last) % (last - before) == 0)
+
+
+def _entropy(weights: NDArray[np.float32], total: float) -> float:
+    present = weights[weights > 0].astype(np.float64) / (total or 1)
+    return float((present * np.log(present)).sum())
+
+
+SPEC = BackendSpec(
+    api_version=API_VERSION,
+    stage="optimizer",
+    name="numba_fft",
+    target="vicinal.backends.optimizer.numba_fft:NumbaFft",
+    summary="t-SNE's gradient descent, repulsion by FFT, the same bits for any number of threads",
+    params=NumbaFftParams,
+    capabilities=Capabilities(forms=("normalized",), n_components=(1, 3), deterministic=True),
+    cite=(
+        "van der Maaten & Hinton 2008, JMLR 9:2579",
+        "Linderman, Rachh, Hoskins, Steinerberger & Kluger 2019, doi:10.1038/s41592-018-0308-4",
+        "Kobak & Berens 2019, doi:10.1038/s41467-019-13056-x",
+    ),
+)

@@ -1,0 +1,238 @@
+"""The sum of t-SNE's kernel over all pairs and its gradient: pair by pair, or as a convolution on a grid.
+
+On the grid every cell is a charge, spread by cubic B-splines; the potential is the charges convolved with the kernel,
+whose spectrum is divided by the squared one of the splines, since these smooth it twice, when they spread and when
+they are read (particle-mesh methods: Hockney and Eastwood 1988, chapter 5). One transform there and one back give the
+potential and, by the slopes of the splines, its gradient. Interpolation by FFT is from Linderman, Rachh, Hoskins,
+Steinerberger and Kluger 2019, doi:10.1038/s41592-018-0308-4.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.contract.data import Layout
+
+PAIRS_UP_TO = 1000
+"""Cells up to which all pairs take less time than the transforms."""
+FINEST, WIDEST = 0.15, 0.4
+"""Widths of an interval of the grid. The kernel falls over a distance of 1, whatever the extent of the map: the error of
+the gradient depends on the width alone: beside the attraction, 0.0002 at the first and 0.012 at the second."""
+WIDENING = 1.12
+"""Ratio of one width to the next: with few of them, a spectrum serves for many steps."""
+FEWEST_INTERVALS = 24
+"""Across a map that is small beside the kernel: there rounding sets the error, not the splines."""
+MOST_NODES = {1: 1 << 22, 2: 4096, 3: 192}
+"""Of one dimension, by the number of dimensions; beyond it intervals widen, whatever the error."""
+INTERVALS = {1: 4096, 2: 192, 3: 64}
+"""Across the map up to which intervals are kept as fine as they can be."""
+MARGIN, BEYOND = 1.5, 7
+"""Intervals below the first cell, and nodes of a dimension besides the intervals that the cells are in."""
+APART = 16
+"""Nodes by which copies of the map are farther from each other than from themselves: the splines reach over some."""
+STEP = 8
+"""Numbers of nodes are multiples of it, so that they change rarely."""
+CHUNKS = 8
+"""Parts of the cells that have a grid of their own, and parts of a transform: fixed, so that sums are."""
+TRANSFORMED_AT_ONCE = 512 * 512
+"""Nodes up to which a transform is not worth a second thread."""
+
+Run = Callable[[Callable[[int, int], None], Sequence[int] | np.ndarray], None]
+
+
+class Repulsion(Protocol):
+    """What repels."""
+
+    def evaluate(self, places: Layout, gradient: NDArray[np.float32], run: Run) -> float:
+        """Write the gradient of each cell's sum of the kernel over the others; return the sum over all pairs."""
+
+
+def repulsion_of(n_obs: int, n_components: int, dof: float) -> Repulsion:
+    """Return what takes less time for so many cells."""
+    if n_obs <= PAIRS_UP_TO:
+        return AllPairs(n_obs, dof)
+    return Grid(n_obs, n_components, dof)
+
+
+class AllPairs:
+    """Every cell against every other."""
+
+    def __init__(self, n_obs: int, dof: float) -> None:
+        self._dof = np.float32(dof)
+        self._parts = parts(n_obs)
+
+    def evaluate(self, places: Layout, gradient: NDArray[np.float32], run: Run) -> float:
+        """Write the gradient of each cell's sum of the kernel over the others; return the sum over all pairs."""
+        from vicinal.kernels.tsne import repel_all
+
+        return summed(lambda a, b: repel_all(places, self._dof, gradient, a, b), self._parts, run)
+
+
+@dataclass(frozen=True)
+class Box:
+    """Where the grid lies: its first node, the width of an interval, and its nodes along each dimension."""
+
+    low: NDArray[np.float32]
+    width: float
+    shape: tuple[int, ...]
+
+    @classmethod
+    def around(cls, places: Layout) -> Box:
+        """Return one that holds the cells, with widths and numbers of nodes of which there are few."""
+        from vicinal.kernels.tsne import survey
+
+        n_components = places.shape[1]
+        low, high = np.empty(n_components, dtype=np.float32), np.empty(n_components, dtype=np.float32)
+        survey(places, low, high)
+        low, high = low.astype(np.float64), high.astype(np.float64)
+        width = _width(float((high - low).max()), n_components)
+        n_nodes = np.floor((high - low) / width).astype(int) + BEYOND
+        shape = tuple(-(-int(n) // STEP) * STEP for n in n_nodes)
+        if n_components == 1:  # a grid of one row
+            shape = (1, *shape)
+        return cls((low - MARGIN * width).astype(np.float32), width, shape)
+
+
+def _width(extent: float, n_components: int) -> float:
+    """Return the width of an interval, a power of `WIDENING` times the finest."""
+    coarse, fine = extent / INTERVALS[n_components], extent / FEWEST_INTERVALS
+    width = FINEST
+    if coarse > FINEST:
+        width = min(FINEST * WIDENING ** math.ceil(math.log(coarse / FINEST, WIDENING)), WIDEST)
+    elif 0 < fine < FINEST:
+        width = FINEST * WIDENING ** math.floor(math.log(fine / FINEST, WIDENING))
+    return max(width, extent / (MOST_NODES[n_components] - BEYOND - STEP))
+
+
+class Grid:
+    """The cells as charges on a grid."""
+
+    def __init__(self, n_obs: int, n_components: int, dof: float) -> None:
+        self._n_obs, self._n_components, self._dof = n_obs, n_components, dof
+        self._parts = parts(n_obs)
+        self._spectrum: Spectrum | None = None
+        self._grids = np.zeros(0, dtype=np.float32)
+
+    def evaluate(self, places: Layout, gradient: NDArray[np.float32], run: Run) -> float:
+        """Write the gradient of each cell's sum of the kernel over the others; return the sum over all pairs."""
+        from vicinal.kernels import field
+
+        box = Box.around(places)
+        spectrum = self._spectrum_for(box)
+        gather = getattr(field, f"gather_{self._n_components}d")
+        per_unit = np.float32(1 / box.width)
+        potential = spectrum.convolve(self._charges(places, box, run), run)
+        total = summed(lambda a, b: gather(places, box.low, per_unit, potential, gradient, a, b), self._parts, run)
+        return total + self._n_obs * spectrum.offset(self._n_obs) - self._n_obs
+
+    def _charges(self, places: Layout, box: Box, run: Run) -> NDArray[np.float32]:
+        from vicinal.kernels import field
+
+        spread = getattr(field, f"spread_{self._n_components}d")
+        per_unit, n_parts = np.float32(1 / box.width), len(self._parts) - 1
+        grids, rows = self._empty_grids(n_parts, box.shape), np.zeros((n_parts, 2), dtype=np.int64)
+
+        def spread_parts(first: int, last: int) -> None:
+            for part in range(first, last):
+                start, stop = self._parts[part : part + 2]
+                rows[part] = spread(places, box.low, per_unit, grids[part], int(start), int(stop))
+
+        run(spread_parts, range(n_parts + 1))
+        charges = np.empty(box.shape, dtype=np.float32)
+        flat, lines = grids.reshape(n_parts, box.shape[0], -1), charges.reshape(box.shape[0], -1)
+        run(lambda a, b: field.merge(flat, rows, lines, a, b), parts(box.shape[0], charges.size))
+        return charges
+
+    def _empty_grids(self, n_parts: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Return grids that hold nothing: `merge` leaves them so."""
+        size = n_parts * math.prod(shape)
+        if self._grids.size < size:
+            self._grids = np.zeros(size, dtype=np.float32)
+        return self._grids[:size].reshape(n_parts, *shape)
+
+    def _spectrum_for(self, box: Box) -> Spectrum:
+        if self._spectrum is None or (self._spectrum.width, self._spectrum.shape) != (box.width, box.shape):
+            self._spectrum = Spectrum(box.width, box.shape, self._dof)
+        return self._spectrum
+
+
+class Spectrum:
+    """The kernel on a grid, transformed; without its mean, which is beyond float32 beside the rest in a small map."""
+
+    def __init__(self, width: float, shape: tuple[int, ...], dof: float) -> None:
+        from scipy import fft
+
+        self.width, self.shape = width, shape
+        last = fft.next_fast_len(2 * shape[-1] + APART, real=True)
+        self._padded = (*(1 if n == 1 else fft.next_fast_len(2 * n + APART) for n in shape[:-1]), last)
+        squared = np.zeros(self._padded)
+        smoothing = np.ones((*self._padded[:-1], last // 2 + 1))
+        for axis, n in enumerate(self._padded):
+            along = [1] * len(shape)
+            along[axis] = -1
+            lags = np.minimum(np.arange(n), n - np.arange(n)) * width
+            squared = squared + np.square(lags).reshape(along)
+            if n > 1:
+                turns = np.arange(smoothing.shape[axis]) / n
+                smoothing = smoothing * ((2 + np.cos(2 * np.pi * turns)) / 3).reshape(along)
+        values = fft.rfftn((1 + squared / dof) ** -dof).real / np.square(smoothing)
+        self._mean = float(values.flat[0]) / math.prod(self._padded)
+        values.flat[0] = 0
+        self._values = values.astype(np.float32)
+
+    def offset(self, n_charges: int) -> float:
+        """Return what so many charges add to the potential anywhere by the mean of the kernel."""
+        return n_charges * self._mean
+
+    def convolve(self, charges: NDArray[np.float32], run: Run) -> NDArray[np.float32]:
+        """Return the potential of the charges on the same grid, but for its `offset`.
+
+        Rows are transformed where there are any, and lines across them; parts of either at a time.
+        """
+        from scipy import fft
+
+        across, trailing = self._padded[0], self._padded[1:]
+        axes, n_rows = tuple(range(1, len(self.shape))), self.shape[0]
+        lines = np.empty((n_rows, *self._values.shape[1:]), dtype=np.complex64)
+        flat, spectrum = lines.reshape(n_rows, -1), self._values.reshape(across, -1)
+        potential = np.empty(self.shape, dtype=np.float32)
+        within = (slice(None), *(slice(n) for n in self.shape[1:]))
+
+        def forward(start: int, stop: int) -> None:
+            lines[start:stop] = fft.rfftn(charges[start:stop], s=trailing, axes=axes)
+
+        def multiply(start: int, stop: int) -> None:
+            part = fft.fft(flat[:, start:stop], n=across, axis=0)
+            part *= spectrum[:, start:stop]
+            flat[:, start:stop] = fft.ifft(part, axis=0, overwrite_x=True)[:n_rows]
+
+        def backward(start: int, stop: int) -> None:
+            potential[start:stop] = fft.irfftn(lines[start:stop], s=trailing, axes=axes)[within]
+
+        size = math.prod(self._padded)
+        for work, n in ((forward, n_rows), (multiply, flat.shape[1]), (backward, n_rows)):
+            run(work, parts(n, size))
+        return potential
+
+
+def parts(n: int, size: int | None = None) -> NDArray[Any]:
+    """Return the edges of the parts that ``n`` things are worked on in: one, if they are too small for more."""
+    n_parts = 1 if size is not None and size <= TRANSFORMED_AT_ONCE else CHUNKS
+    return np.unique(np.linspace(0, n, n_parts + 1).astype(int))
+
+
+def summed(work: Callable[[int, int], float], edges: NDArray[Any], run: Run) -> float:
+    """Return the sum of what work returns for each part, in the order of the parts."""
+    found = np.zeros(int(edges[-1]) + 1)
+
+    def keep(start: int, stop: int) -> None:
+        found[start] = work(start, stop)
+
+    run(keep, edges)
+    return float(found[edges[:-1]].sum())

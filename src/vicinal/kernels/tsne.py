@@ -1,0 +1,183 @@
+"""The parts of a step of t-SNE that are no field: attraction along edges, all pairs of few cells, the step itself.
+
+With ``w_ij = (1 + d_ij^2 / dof)^-dof``, ``Z`` the sum of w over all ordered pairs and ``P`` the affinities, a quarter of
+the gradient of the divergence is ``sum_j p_ij (y_i - y_j) / (1 + d_ij^2 / dof)`` less the same with ``w_ij / Z`` for
+``p_ij`` (van der Maaten and Hinton 2008, JMLR 9:2579; for dof, Kobak et al. 2019, arXiv:1902.05804).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .compile import inline, kernel
+
+MIN_GAIN = np.float32(0.01)
+GAIN, LOSS_OF_GAIN = np.float32(0.2), np.float32(0.8)
+
+
+@kernel
+def attract(
+    indptr: NDArray[np.int64],
+    ends: NDArray[np.uint32],
+    weights: NDArray[np.float32],
+    places: NDArray[np.float32],
+    per_dof: float,
+    pulls: NDArray[np.float32],
+    start: int,
+    stop: int,
+) -> None:
+    """Write what the edges of some cells add to the gradient."""
+    for i in range(start, stop):
+        if places.shape[1] == 2:
+            # Written out: the loop over dimensions costs as much as all the rest.
+            x, y = places[i, 0], places[i, 1]
+            along_x, along_y = np.float32(0), np.float32(0)
+            for e in range(indptr[i], indptr[i + 1]):
+                j = ends[e]
+                dx, dy = x - places[j, 0], y - places[j, 1]
+                factor = weights[e] / (np.float32(1) + (dx * dx + dy * dy) * per_dof)
+                along_x += factor * dx
+                along_y += factor * dy
+            pulls[i, 0], pulls[i, 1] = along_x, along_y
+        else:
+            pulls[i] = 0
+            for e in range(indptr[i], indptr[i + 1]):
+                j = ends[e]
+                squared = _squared_distance(places, i, j)
+                factor = weights[e] / (np.float32(1) + squared * per_dof)
+                for k in range(places.shape[1]):
+                    pulls[i, k] += factor * (places[i, k] - places[j, k])
+
+
+@kernel
+def attraction_loss(
+    indptr: NDArray[np.int64],
+    ends: NDArray[np.uint32],
+    weights: NDArray[np.float32],
+    places: NDArray[np.float32],
+    per_dof: float,
+    start: int,
+    stop: int,
+) -> float:
+    """Return the sum of ``p_ij log(1 + d_ij^2 / dof)`` over the edges of some cells."""
+    total = 0.0
+    for i in range(start, stop):
+        for e in range(indptr[i], indptr[i + 1]):
+            squared = _squared_distance(places, i, ends[e])
+            total += np.float64(weights[e]) * np.log1p(np.float64(squared * per_dof))
+    return total
+
+
+@kernel
+def repel_all(
+    places: NDArray[np.float32],
+    dof: float,
+    gradient: NDArray[np.float32],
+    start: int,
+    stop: int,
+) -> float:
+    """Write the gradient of the sum of w over all other cells at some cells, and return the sum of w there."""
+    total = 0.0
+    for i in range(start, stop):
+        gradient[i] = 0
+        for j in range(len(places)):
+            if j == i:
+                continue
+            share = np.float32(1) / (np.float32(1) + _squared_distance(places, i, j) / dof)
+            weight = share if dof == 1 else share**dof
+            total += weight
+            factor = np.float32(-2) * weight * share
+            for k in range(places.shape[1]):
+                gradient[i, k] += factor * (places[i, k] - places[j, k])
+    return total
+
+
+@kernel
+def descend(
+    places: NDArray[np.float32],
+    moves: NDArray[np.float32],
+    gains: NDArray[np.float32],
+    pulls: NDArray[np.float32],
+    field: NDArray[np.float32],
+    stays: NDArray[np.bool_],
+    exaggeration: float,
+    field_factor: float,
+    rate: float,
+    momentum: float,
+    longest: float,
+    new_places: NDArray[np.float32],
+    new_moves: NDArray[np.float32],
+    new_gains: NDArray[np.float32],
+    start: int,
+    stop: int,
+) -> None:
+    """Take one step: gradient descent with momentum and a gain for each coordinate (Jacobs 1988), steps limited."""
+    for i in range(start, stop):
+        squared = np.float32(0)
+        for k in range(places.shape[1]):
+            slope = exaggeration * pulls[i, k] + field_factor * field[i, k]
+            agree = np.sign(moves[i, k]) == np.sign(slope)  # the last move went uphill
+            gain = gains[i, k] * LOSS_OF_GAIN + MIN_GAIN if agree else gains[i, k] + GAIN
+            move = np.float32(0) if stays[i] else momentum * moves[i, k] - rate * gain * slope
+            new_gains[i, k], new_moves[i, k] = gain, move
+            squared += move * move
+        shrink = np.float32(1)
+        if squared > longest * longest:
+            shrink = longest / np.sqrt(squared)
+        for k in range(places.shape[1]):
+            new_moves[i, k] *= shrink
+            new_places[i, k] = places[i, k] + new_moves[i, k]
+
+
+@kernel
+def survey(places: NDArray[np.float32], low: NDArray[np.float32], high: NDArray[np.float32]) -> None:
+    """Write the least and the largest coordinate of each dimension."""
+    for k in range(places.shape[1]):
+        low[k] = high[k] = places[0, k]
+    for i in range(1, len(places)):
+        for k in range(places.shape[1]):
+            low[k], high[k] = min(low[k], places[i, k]), max(high[k], places[i, k])
+
+
+@kernel
+def centre(places: NDArray[np.float32]) -> None:
+    """Move all cells so that their mean is zero."""
+    for k in range(places.shape[1]):
+        total = 0.0
+        for i in range(len(places)):
+            total += places[i, k]
+        mean = np.float32(total / len(places))
+        for i in range(len(places)):
+            places[i, k] -= mean
+
+
+@kernel
+def arrange(
+    indptr: NDArray[np.signedinteger],
+    indices: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    scale: float,
+    order: NDArray[np.int32],
+    rank: NDArray[np.uint32],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.uint32],
+    shares: NDArray[np.float32],
+    start: int,
+    stop: int,
+) -> None:
+    """Write some rows of a graph whose cells are put in an order, weights scaled; a row's edges keep theirs."""
+    for i in range(start, stop):
+        first = indptr[order[i]]
+        for e in range(starts[i + 1] - starts[i]):
+            ends[starts[i] + e] = rank[indices[first + e]]
+            shares[starts[i] + e] = weights[first + e] * scale
+
+
+@inline
+def _squared_distance(places: NDArray[np.float32], i: int, j: int) -> float:
+    squared = np.float32(0)
+    for k in range(places.shape[1]):
+        difference = places[i, k] - places[j, k]
+        squared += difference * difference
+    return squared
