@@ -231,13 +231,20 @@ class Run:
                 logger.info("%s ended the optimisation at epoch %d of %d", self.stopped_by, epoch, self.n_epochs)
         self._called_back = epoch
 
-    def finish(self) -> EmbedResult:
-        """Check and score the present layout, and return it with its provenance."""
-        layout = np.array(self.optimization.layout, dtype=np.float32, order="C")
+    def finish(self, epoch: int | None = None) -> EmbedResult:
+        """Check and score a layout, and return it with its provenance.
+
+        Parameters
+        ----------
+        epoch
+            That of a snapshot which is to be the map; None for the present layout.
+        """
+        found = self.optimization.layout if epoch is None else self._snapshots[epoch]
+        layout = np.array(found, dtype=np.float32, order="C")
         self._require(check_layout(layout, self.plan.n_obs, self.plan.n_components), self.plan.stages["optimizer"])
         self._require(self._check_fixed(layout), self.plan.stages["optimizer"])
         announce("optimizer", self.plan.stages["optimizer"], self.timings["optimizer"])
-        result = self._result(layout, self._score(layout))
+        result = self._result(layout, self._score(layout), epoch)
         summary = {
             "params": result.params,
             "backends": result.backends,
@@ -330,11 +337,13 @@ class Run:
         self.timings["score"] = time.perf_counter() - start
         return scores
 
-    def _result(self, layout: Layout, scores: Mapping[str, float]) -> EmbedResult:
+    def _result(self, layout: Layout, scores: Mapping[str, float], layout_epoch: int | None) -> EmbedResult:
         plan, provenance = self.plan, self.provenance()
         params = provenance["params"]
         if self.epoch < self.n_epochs:
             params |= {"n_epochs": self.epoch, "n_epochs_planned": self.n_epochs, "stopped_by": self.stopped_by}
+        if layout_epoch is not None:
+            params |= {"layout_epoch": layout_epoch}
         if self._phases:
             params |= {"phases": json.dumps(self._phases, default=float)}
         fitted = self._fitted()

@@ -13,6 +13,7 @@ from vicinal.adata.keys import map_keys
 from vicinal.adata.read import read
 from vicinal.adata.write import write
 from vicinal.contract.options import EUCLIDEAN, EmbedOptions
+from vicinal.contract.source import EmbedResult
 from vicinal.pipeline.memory import require_memory
 from vicinal.pipeline.plan import make_plan
 from vicinal.pipeline.repeat import arguments_of
@@ -198,8 +199,26 @@ def embed(
     return made
 
 
-def make_map(adata: AnnData, options: EmbedOptions, *, copy: bool = False) -> tuple[AnnData | None, Keeper]:
-    """Make a map as `embed` does; its checkpoint, if any, is left to the caller to remove."""
+def make_map(
+    adata: AnnData,
+    options: EmbedOptions,
+    *,
+    copy: bool = False,
+    name: str | None = None,
+    epoch: int | None = None,
+    beside: Callable[[EmbedResult], Mapping[str, Any]] = lambda result: {},
+) -> tuple[AnnData | None, Keeper]:
+    """Make a map as `embed` does; its checkpoint, if any, is left to the caller to remove.
+
+    Parameters
+    ----------
+    name
+        What to call it in place of its method.
+    epoch
+        That of the snapshot that is the map, if the run gets there; None for the last layout.
+    beside
+        Makes further entries of ``uns`` of the result.
+    """
     asked, options = options, with_loaded_model(options)
     source = read(adata, options)
     plan = make_plan(source, options)
@@ -208,6 +227,7 @@ def make_map(adata: AnnData, options: EmbedOptions, *, copy: bool = False) -> tu
     with keeper.watching(otherwise=NOTHING_KEPT):
         run = keeper.start(source)
         run.complete()
-        keys, arguments = map_keys(options.method, options.key_added), arguments_of(asked, plan)
-        made = write(adata, run.finish(), keys, arguments=arguments, copy=copy)
+        result = run.finish(epoch if epoch in run.snapshots else None)
+        keys, arguments = map_keys(name or options.method, options.key_added), arguments_of(asked, plan)
+        made = write(adata, result, keys, arguments=arguments, beside=beside(result), copy=copy)
     return made, keeper
