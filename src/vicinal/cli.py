@@ -519,7 +519,8 @@ def _draw_spectrum(adata: AnnData, key: str, color: str | None, path: Path) -> N
 
     from . import pl
 
-    figure = pl.spectrum(adata, key, color=color)[0].figure
+    pl.spectrum(adata, key, color=color)
+    figure = plt.gcf()
     figure.savefig(path, dpi=150, facecolor="white")
     plt.close(figure)
 
