@@ -19,7 +19,7 @@ from vicinal import cli
 from vicinal.cli import EMBED_OPTIONS, main
 from vicinal.contract.errors import InputError
 
-COMMANDS = ("demo", "embed", "score", "project", "update", "rerun", "plugins")
+COMMANDS = ("demo", "embed", "spectrum", "score", "project", "update", "rerun", "plugins")
 
 
 def cells(n_obs=60, seed=0):
@@ -127,6 +127,19 @@ def test_phases_are_json(folder):
     assert json.loads(params["phases"]) == [[0, 4, {"repulsion_strength": 2.0}]] and params["n_epochs"] == 7
 
 
+def test_spectrum_writes_and_draws_the_maps_that_the_library_makes(folder, capsys):
+    given = ["--exaggerations", "inf", "4", "1", "--n-epochs", "7", "--param", "graph=fuzzy", "--n-neighbors", "9"]
+    assert main(["spectrum", "in.h5ad", "out.h5ad", *given, "--plot", "maps.png", "--color", "group"]) == 0
+    out, made = ad.read_h5ad("out.h5ad"), cells()
+    vc.tl.spectrum(made, [float("inf"), 4, 1], n_epochs=7, graph="fuzzy", n_neighbors=9)
+    for name in ("snapshots", "exaggerations", "snapshot_loss"):
+        np.testing.assert_array_equal(out.uns["spectrum"][name], made.uns["spectrum"][name])
+    np.testing.assert_array_equal(out.obsm["X_spectrum"], made.obsm["X_spectrum"])
+    said = capsys.readouterr().out
+    assert re.search(r"^losses    \d\.\d+ at inf, \d\.\d+ at 4, \d\.\d+ at 1$", said, re.M)
+    assert plt.imread("maps.png").shape[1] > 1000
+
+
 def test_embed_saves_the_model_and_draws_the_map(folder):
     arguments = ["--n-epochs", "5", "--model", "model.zip", "--plot", "map.png", "--color", "group"]
     assert main(["embed", "in.h5ad", "out.h5ad", *arguments]) == 0
@@ -167,6 +180,8 @@ def test_embed_saves_the_model_and_draws_the_map(folder):
         (["embed", "in.h5ad", "out.h5ad", "--checkpoint-every", "5"], "checkpoint=PATH"),
         (["embed", "in.h5ad", "out.h5ad", "--phases", "[{n: 5}]"], "--phases: expected JSON such as"),
         (["embed", "in.h5ad", "out.h5ad", "--phases", '[{"n": 5, "rate": 1}]'], "phases[0] holds 'rate'"),
+        (["spectrum", "in.h5ad", "out.h5ad", "--exaggerations", "1", "4"], "exaggerations=[1.0, 4.0] is not allowed"),
+        (["spectrum", "in.h5ad", "out.h5ad", "--param", "method=umap"], "method is not allowed here"),
         (["score", "in.h5ad"], "X_umap"),
         (["score", "absent.h5ad"], "no such file"),
         (["project", "in.h5ad", "absent.zip", "out.h5ad"], "no such file"),

@@ -39,6 +39,14 @@ def adata(rng):
     return made
 
 
+@pytest.fixture
+def spectrum(adata, rng):
+    """Return cells with three maps, the first before any move."""
+    maps = rng.normal(size=(3, 30, 2)).astype(np.float32)
+    adata.uns["spectrum"] = {"snapshots": maps, "exaggerations": np.array([np.inf, 4.0, 1.0])}
+    return adata
+
+
 def drawn_points(ax):
     return np.sort(
         np.concatenate([np.asarray(c.get_offsets()) for c in ax.collections if len(c.get_offsets())]), axis=0
@@ -143,3 +151,52 @@ def test_a_map_without_history_is_told_from_one_that_is_not_there(adata, key, sa
     adata.uns["other"] = {"params": {"a": 0.58, "b": 1.33}}
     with pytest.raises(InputError, match=said):
         pl.loss(adata, key)
+
+
+@pytest.mark.parametrize("color", [None, "cell_type", "depth", "ENSG2"])
+def test_maps_of_a_spectrum_side_by_side(spectrum, color):
+    before = set(spectrum.uns)
+    axes = pl.spectrum(spectrum, color=color)
+    assert [ax.get_title() for ax in axes] == ["Laplacian eigenmaps", "exaggeration 4", "exaggeration 1, t-SNE"]
+    for ax, places in zip(axes, spectrum.uns["spectrum"]["snapshots"], strict=True):
+        np.testing.assert_allclose(drawn_points(ax), np.sort(places, axis=0))
+    lefts = [ax.get_position().x0 for ax in axes]
+    assert lefts == sorted(lefts) and len({ax.get_position().y0 for ax in axes}) == 1
+    assert set(spectrum.uns) == before
+
+
+def test_one_legend_of_a_spectrum_in_the_colours_that_are_stored(spectrum):
+    spectrum.uns["cell_type_colors"] = ["#ff0000", "#00ff00", "#0000ff"]
+    first, second, last = pl.spectrum(spectrum, color="cell_type")
+    assert first.get_legend() is None and second.get_legend() is None
+    assert [text.get_text() for text in last.get_legend().get_texts()] == ["B", "NK", "T"]
+    for ax in (first, second, last):
+        drawn = np.concatenate([c.get_facecolors() for c in ax.collections if len(c.get_offsets()) == 30])
+        assert {tuple(color[:3]) for color in drawn} == {(1, 0, 0), (0, 1, 0), (0, 0, 1)}
+
+
+def test_a_gene_of_a_spectrum_by_its_symbol(spectrum):
+    by_symbol, by_name = (
+        pl.spectrum(spectrum, color=color, gene_symbols=symbols)[0]
+        for color, symbols in [("LYZ", "symbol"), ("ENSG3", None)]
+    )
+    values = [np.asarray(ax.collections[0].get_array()) for ax in (by_symbol, by_name)]
+    np.testing.assert_array_equal(*values)
+
+
+@pytest.mark.parametrize(
+    ("key", "color", "said"),
+    [
+        ("umap", None, "key='umap' holds no spectrum in adata.uns; those with one are 'spectrum'. Make one"),
+        ("spectrom", None, "Did you mean 'spectrum'"),
+        ("spectrum", "cel_type", "Did you mean 'cell_type'"),
+        ("spectrum", ["cell_type", "depth"], "give one column"),
+        ("line", None, "the maps under 'line' have 1 dimension"),
+    ],
+)
+def test_a_spectrum_that_cannot_be_drawn(spectrum, key, color, said):
+    spectrum.uns["line"] = {"snapshots": np.zeros((1, 30, 1)), "exaggerations": np.array([1.0])}
+    said = said.replace("are 'spectrum'.", "are 'line', 'spectrum'.")
+    with pytest.raises(InputError, match=said):
+        pl.spectrum(spectrum, key, color=color)
+    assert not plt.get_fignums()

@@ -60,8 +60,12 @@ def spectrum(
 
     check_adata(adata)
     entry = _entry(adata, key)
+    if color is not None and not isinstance(color, str):
+        raise InputError(f"color={color!r} is not allowed; give one column of adata.obs or one gene, all maps have it")
     check_colors(adata, color, **kwargs)
     maps, factors = np.asarray(entry["snapshots"]), np.asarray(entry["exaggerations"])
+    if maps.shape[2] < 2:
+        raise InputError(f"the maps under {key!r} have 1 dimension; a scatter plot needs at least 2")
     shown = _with_maps(adata, maps, color, kwargs)
     figure, grid = plt.subplots(1, len(maps), figsize=(PANEL * len(maps), PANEL), squeeze=False, layout="constrained")
     for i, (ax, factor) in enumerate(zip(grid[0], factors, strict=True)):

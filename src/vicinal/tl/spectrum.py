@@ -104,6 +104,8 @@ def make_spectrum(
         if name in options:
             raise InputError(f"{name} is not allowed here: {why}")
     factors = _factors(exaggerations)
+    if not isinstance(n_epochs, numbers.Integral) or isinstance(n_epochs, bool) or n_epochs < 1:
+        raise InputError(f"n_epochs={n_epochs!r} is not allowed; give the steps for each map, 1 or more")
     phases = read_phases([{"n": n_epochs, "exaggeration": factor} for factor in factors if math.isfinite(factor)])
     ends = [0] * math.isinf(factors[0]) + list(itertools.accumulate(phase.n for phase in phases))
     if math.isinf(factors[0]):
