@@ -142,8 +142,8 @@ class MetricForm:
 class NormalizedForm:
     """An objective whose kernel is divided by its sum over all pairs, as a family and its parameters.
 
-    ``student_t`` is ``(1 + d^2 / dof)^-dof``, its parameter ``dof``. With P the weights of the graph over their sum, the
-    loss is ``sum P log P - sum P log w + log sum w``, the last sum over all pairs.
+    ``student_t`` is ``(1 + d^2 / dof)^-dof``, its parameter ``dof``. With P the weights of the graph over their sum,
+    the loss is ``sum P log P - sum P log w + log sum w``, the last sum over all pairs.
     """
 
     family: str
