@@ -97,7 +97,7 @@ def test_every_option_reaches_the_map(folder):
     assert {name: params[name] for name in given} == given
     assert out.obsm["mine"].shape == (60, 3)
     assert out.uns["mine"]["backends"]["init"] == "random@vicinal"
-    assert {*given, "init", "n_jobs", "key_added", "neighbors_key", *kept} == set(EMBED_OPTIONS)
+    assert {*given, "init", "n_jobs", "key_added", "neighbors_key", "phases", *kept} == set(EMBED_OPTIONS)
 
 
 def test_stored_neighbors_are_chosen_by_key(folder):
@@ -118,6 +118,13 @@ def test_params_are_json_where_they_are_json(folder):
     wanted = {"negative_sample_rate": 3, "repulsion_strength": 0.5, "symmetrize": False}
     assert {name: entry["params"][name] for name in wanted} == wanted
     assert entry["backends"]["knn"] == "exact@vicinal"
+
+
+def test_phases_are_json(folder):
+    phases = [{"n": 4, "repulsion_strength": 2.0}, {"n": 3}]
+    assert main(["embed", "in.h5ad", "out.h5ad", "--phases", json.dumps(phases)]) == 0
+    params = ad.read_h5ad("out.h5ad").uns["umap"]["params"]
+    assert json.loads(params["phases"]) == [[0, 4, {"repulsion_strength": 2.0}]] and params["n_epochs"] == 7
 
 
 def test_embed_saves_the_model_and_draws_the_map(folder):
@@ -158,6 +165,8 @@ def test_embed_saves_the_model_and_draws_the_map(folder):
         (["embed", "in.h5ad", "out.h5ad", "--checkpoint", "absent/run"], "there is no folder"),
         (["embed", "in.h5ad", "out.h5ad", "--checkpoint", "text.h5ad"], "Remove the file to start afresh"),
         (["embed", "in.h5ad", "out.h5ad", "--checkpoint-every", "5"], "checkpoint=PATH"),
+        (["embed", "in.h5ad", "out.h5ad", "--phases", "[{n: 5}]"], "--phases: expected JSON such as"),
+        (["embed", "in.h5ad", "out.h5ad", "--phases", '[{"n": 5, "rate": 1}]'], "phases[0] holds 'rate'"),
         (["score", "in.h5ad"], "X_umap"),
         (["score", "absent.h5ad"], "no such file"),
         (["project", "in.h5ad", "absent.zip", "out.h5ad"], "no such file"),

@@ -24,9 +24,19 @@ from .adata.keys import map_keys
 from .contract.errors import InputError, VicinalError, listing
 from .contract.options import EmbedOptions
 from .tl.embed import embed, make_map
+from .tl.spectrum import EXAGGERATIONS, N_EPOCHS, make_spectrum
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+
+def _phases(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        example = """'[{"n": 100, "learning_rate": 0.5}, {"n": 400}]'"""
+        raise argparse.ArgumentTypeError(f"expected JSON such as {example}, not {text!r} ({error})") from error
+
 
 EMBED_OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
     "n_components": (int, "dimensions of the map, 1 to 10"),
@@ -39,6 +49,7 @@ EMBED_OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
     "min_dist": (float, "distance in the map at which cells touch (default: the method's, 0.5 for umap)"),
     "spread": (float, "scale that --min-dist is relative to (default: the method's, 1.0 for umap)"),
     "n_epochs": (int, "passes over the graph (default: 500 up to 10,000 cells, else 200)"),
+    "phases": (_phases, 'parts of the optimisation as JSON: \'[{"n": 500, "learning_rate": 0.5}, …]\' (default: none)'),
     "random_state": (int, "the seed everything random is derived from"),
     "n_jobs": (int, "threads (default: all processors)"),
     "labels": (str, "column of obs that the map is to follow, such as cell types (default: none)"),
@@ -82,6 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_demo(commands)
     _add_embed(commands)
+    _add_spectrum(commands)
     _add_score(commands)
     _add_project(commands)
     _add_update(commands)
@@ -116,7 +128,50 @@ def _add_embed(commands: Any) -> None:
     parser = _command(commands, "embed", _embed, "make a map of the cells in a file", example)
     parser.add_argument("input", metavar="IN", help="cells, .h5ad or .zarr")
     parser.add_argument("output", metavar="OUT", help="the cells with their map, .h5ad or .zarr; may be IN")
+    default = inspect.signature(embed).parameters["method"].default
+    parser.add_argument("--method", default=default, help="preset of stages (default: %(default)s)")
     _add_embed_options(parser)
+    parser.add_argument("--model", metavar="PATH", help="save the model too, for `vicinal project`")
+
+
+def _add_spectrum(commands: Any) -> None:
+    example = "vicinal spectrum pbmc3k.h5ad maps.h5ad --exaggerations inf 30 4 1 --plot maps.png --color louvain"
+    parser = _command(commands, "spectrum", _spectrum, "make maps from attraction to repulsion on one graph", example)
+    parser.add_argument("input", metavar="IN", help="cells, .h5ad or .zarr")
+    parser.add_argument("output", metavar="OUT", help="the cells with their maps, .h5ad or .zarr; may be IN")
+    parser.add_argument(
+        "--exaggerations",
+        type=float,
+        nargs="+",
+        default=EXAGGERATIONS,
+        metavar="X",
+        help="factors of the attraction, falling; inf for Laplacian eigenmaps"
+        f" (default: {' '.join(f'{factor:g}' for factor in EXAGGERATIONS)})",
+    )
+    changed = {
+        "n_epochs": f"steps for each map (default: {N_EPOCHS})",
+        "key_added": "key of the maps in obsm and uns (default: X_spectrum and spectrum)",
+        "n_neighbors": "neighbours of each cell, the cell itself counted (default: as many as the graph wants)",
+        "phases": None,
+        "min_dist": None,
+        "spread": None,
+    }
+    _add_embed_options(parser, changed)
+    parser.set_defaults(method="spectrum", model=None)
+
+
+def _add_embed_options(parser: argparse.ArgumentParser, changed: Mapping[str, str | None] | None = None) -> None:
+    """Add the options of maps; ``changed`` are other words for some, None for those that are not to be had."""
+    signature = inspect.signature(embed).parameters
+    for name, (kind, usual) in EMBED_OPTIONS.items():
+        text = (changed or {}).get(name, usual)
+        if text is None:
+            continue
+        default = signature[name].default
+        shown = text if default is None else f"{text} (default: {default})"
+        flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
+        metavar = {int: "N", float: "X", Path: "PATH", _phases: "JSON"}.get(kind, "NAME")
+        parser.add_argument(flag, dest=name, type=kind, default=argparse.SUPPRESS, metavar=metavar, help=shown)
     parser.add_argument(
         "--param",
         action="append",
@@ -125,20 +180,8 @@ def _add_embed(commands: Any) -> None:
         metavar="KEY=VALUE",
         help="any other argument of vicinal.tl.embed; the value is read as JSON if it is JSON (repeatable)",
     )
-    parser.add_argument("--model", metavar="PATH", help="save the model too, for `vicinal project`")
-    parser.add_argument("--plot", metavar="PATH", help=f"draw the map too ({', '.join(PICTURES)})")
+    parser.add_argument("--plot", metavar="PATH", help=f"draw it too ({', '.join(PICTURES)})")
     parser.add_argument("--color", metavar="COLUMN", help="column of obs, or gene, that colours the plot")
-
-
-def _add_embed_options(parser: argparse.ArgumentParser) -> None:
-    signature = inspect.signature(embed).parameters
-    parser.add_argument("--method", default=signature["method"].default, help="preset of stages (default: %(default)s)")
-    for name, (kind, text) in EMBED_OPTIONS.items():
-        default = signature[name].default
-        shown = text if default is None else f"{text} (default: {default})"
-        flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
-        metavar = {int: "N", float: "X", Path: "PATH"}.get(kind, "NAME")  # type: ignore[call-overload]
-        parser.add_argument(flag, dest=name, type=kind, default=argparse.SUPPRESS, metavar=metavar, help=shown)
 
 
 def _add_score(commands: Any) -> None:
@@ -255,6 +298,26 @@ def _embed(options: argparse.Namespace) -> int:
             _draw(adata, keys.obsm, options.color, plot)
     keeper.remove()
     _print_table(_facts_of_map(adata, keys, options))
+    return 0
+
+
+def _spectrum(options: argparse.Namespace) -> int:
+    given = _given_options(options)
+    targets = [_target(options.output, STORES), _target(options.plot, PICTURES)]
+    adata = _read(options.input)
+    _check_picture(adata, options, given)
+    n_epochs = given.pop("n_epochs", N_EPOCHS)
+    _, keeper = make_spectrum(adata, given, exaggerations=options.exaggerations, n_epochs=n_epochs)
+    keys = map_keys("spectrum", given.get("key_added"))
+    with _replacing(targets) as (output, plot):
+        _write(adata, output)
+        if plot:
+            _draw_spectrum(adata, keys.uns, options.color, plot)
+    keeper.remove()
+    entry = adata.uns[keys.uns]
+    found = zip(entry["exaggerations"], entry["snapshot_loss"], strict=True)
+    losses = ", ".join(f"{loss:.3f} at {factor:g}" for factor, loss in found)
+    _print_table({**_facts_of_map(adata, keys, options), "losses": losses})
     return 0
 
 
@@ -448,6 +511,17 @@ def _draw(adata: AnnData, basis: str, color: str | None, path: Path) -> None:
     figure, ax = plt.subplots(figsize=(6, 5))
     pl.embedding(adata, basis, color=color, ax=ax, show=False)
     figure.savefig(path, dpi=150, bbox_inches="tight", facecolor="white")
+    plt.close(figure)
+
+
+def _draw_spectrum(adata: AnnData, key: str, color: str | None, path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    from . import pl
+
+    pl.spectrum(adata, key, color=color)
+    figure = plt.gcf()
+    figure.savefig(path, dpi=150, facecolor="white")
     plt.close(figure)
 
 

@@ -614,6 +614,13 @@ def depends_on_the_call(self, n_epochs):
     self.layout[self.moves] *= np.float32(0.999)
 
 
+def sets_its_rate(self, n_epochs, rate=0.02, **unknown):
+    if unknown:
+        raise InputError(f"{unknown} cannot be changed on the way")
+    self.rate = np.float32(rate)
+    Descent.step(self, n_epochs)
+
+
 def half_a_state(self):
     return {"layout": self.layout[::2].copy()}
 
@@ -660,6 +667,27 @@ def divides_by_distance(self):
 def test_unsound_optimizer_is_caught(failures, members, check):
     made = {"make_objective": lambda self: SoundObjective(None)}
     assert check in failures("optimizer", optimizer_with(**members), **made)
+
+
+@pytest.mark.parametrize(
+    ("said", "steps", "check"),
+    [
+        ({"overrides": ("rate",)}, {}, "test_takes_its_overrides"),
+        ({"overrides": ("speed",)}, {"step": sets_its_rate}, "test_takes_its_overrides"),
+        ({"schedule": lambda self, n_obs: [{"n": 29}]}, {}, "test_schedule_is_of_its_epochs"),
+        ({"schedule": lambda self, n_obs: [{"n": 30, "rate": 0.1}]}, {}, "test_schedule_is_of_its_epochs"),
+    ],
+)
+def test_an_optimizer_that_cannot_do_what_it_says_of_phases_is_caught(failures, said, steps, check):
+    backend = type("Optimizer", (optimizer_with(**steps),), said)
+    assert failures("optimizer", backend, make_objective=lambda self: SoundObjective(None)) == {check}
+
+
+def test_an_optimizer_with_phases_passes(failures):
+    said = {"overrides": ("rate",), "schedule": lambda self, n_obs: [{"n": 10, "rate": 0.01}, {"n": 20}]}
+    backend = type("Optimizer", (optimizer_with(step=sets_its_rate),), said)
+    made = {"make_objective": lambda self: SoundObjective(None), "override_values": {"rate": 0.01}}
+    assert failures("optimizer", backend, **made) == set()
 
 
 def test_sound_optimizer_passes(failures):

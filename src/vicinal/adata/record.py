@@ -47,6 +47,7 @@ def read_record(adata: ad.AnnData, key: str | None) -> MapRecord:
         kept=arguments["kept"],
         again=arguments["again"],
         inputs={name: str(digest) for name, digest in entry.get("inputs", {}).items()},
+        is_spectrum="exaggerations" in entry,
     )
 
 

@@ -36,6 +36,7 @@ class EmbedOptions:
     min_dist: float | None = None
     spread: float | None = None
     n_epochs: int | Sequence[int] | None = None
+    phases: Sequence[Mapping[str, Any]] | None = None
     random_state: int = 0
     n_jobs: int | None = None
     key_added: str | None = None

@@ -212,7 +212,8 @@ class Optimization(Protocol):
 
     - ``run(n_epochs, pause, **overrides)``, where it owns the loop: as ``step``, but after each epoch it calls
       ``pause()``, and ends where that is true. Where something else ended it, ``stopped_by`` names that.
-    - ``losses()``, the losses of the last epoch by name, ``loss`` among them, in place of those the host would take.
+    - ``losses()``, the losses of the last epoch by name, ``loss`` among them, in place of those the host would take;
+      and ``loss_points``, at how many epochs it is asked for them where that is not after each.
     - ``model()``, the `FittedModel` that maps rows.
 
     Attributes
@@ -246,6 +247,11 @@ class Optimizer(Protocol):
 
     It may also have
 
+    - ``overrides``, names of what ``Optimization.step`` takes besides the number of epochs; without, it cannot be led
+      through phases. With an objective some may not be there: ``overrides_for(objective, forms)`` returns the others.
+    - ``check_overrides(overrides)``, called before any work, to raise `InputError` for a value that is not allowed.
+    - ``schedule(n_obs)``, the phases it divides itself into where the user gives none: a list of dicts with ``n``, a
+      number of epochs, and overrides. The numbers add up to the epochs it plans.
     - ``check(n_obs, n_components, n_features, arrays, has_fixed, networks, callbacks)``, called by keyword before any
       work, to raise `InputError`; the last two as in `OptimizeRequest`.
     - ``takes_callback(callback)``, whether a user's callback is one that it calls itself.

@@ -1,4 +1,4 @@
-"""What goes on along an optimisation besides it: snapshots, callbacks, checkpoints."""
+"""How an optimisation is divided, and what goes on along it: phases, snapshots, callbacks, checkpoints."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import numbers
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ import numpy as np
 from vicinal.contract.data import Layout
 from vicinal.contract.errors import InputError
 from vicinal.contract.options import EmbedOptions
+
+from .phases import Phase, read_phases
 
 CHECKPOINTS = 10
 """Checkpoints a run writes unless told otherwise."""
@@ -29,6 +31,10 @@ class Course:
 
     Attributes
     ----------
+    phases
+        Parts of the optimisation, in order; none where it is all of a piece.
+    whose_phases
+        Who wants them.
     snapshots
         Epochs at which the layout is kept.
     callbacks
@@ -41,6 +47,8 @@ class Course:
         Epochs between two checkpoints; None for a tenth of all.
     """
 
+    phases: tuple[Phase, ...] = ()
+    whose_phases: str = "given"
     snapshots: tuple[int, ...] = ()
     callbacks: tuple[Callback, ...] = ()
     handed_on: tuple[Any, ...] = ()
@@ -58,6 +66,27 @@ class Course:
             notes.append(f"checkpoint {self.checkpoint!r}, written {often}")
         return tuple(notes)
 
+    @property
+    def shown_phases(self) -> str:
+        """The phases, for people."""
+        return f"{', then '.join(map(str, self.phases))} epochs  ({self.whose_phases})"
+
+    @property
+    def phase_ends(self) -> list[int]:
+        """The epoch that each phase ends at."""
+        return list(itertools.accumulate(phase.n for phase in self.phases))
+
+    def overrides_at(self, epoch: int) -> Mapping[str, Any]:
+        """Return what the phase that an epoch begins in replaces."""
+        ahead = (phase.overrides for phase, end in zip(self.phases, self.phase_ends, strict=True) if epoch < end)
+        return next(ahead, {})
+
+    def stretches(self, first: int, last: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """Yield where to go, from one epoch to another, without leaving a phase, and what that phase replaces."""
+        for stop in [*(end for end in self.phase_ends if first < end < last), last]:
+            yield stop, self.overrides_at(first)
+            first = stop
+
     def checkpoints(self, n_epochs: int) -> range:
         """Return the epochs at which a run is kept."""
         if self.checkpoint is None:
@@ -72,9 +101,12 @@ def plan_course(options: EmbedOptions) -> Course:
     Raises
     ------
     InputError
-        If a snapshot, a callback, the checkpoint's path or how often it is written cannot be used.
+        If a phase, a snapshot, a callback, the checkpoint's path or how often it is written cannot be used.
     """
+    phases = () if options.phases is None else read_phases(options.phases)
+    _check_sum(phases, options.n_epochs)
     return Course(
+        phases=phases,
         snapshots=_snapshots(options.n_epochs),
         callbacks=_callbacks(options.callbacks),
         checkpoint=_checkpoint(options.checkpoint),
@@ -100,9 +132,22 @@ def hand_on_callbacks(course: Course, optimizer: Any) -> Course:
     return dataclasses.replace(course, callbacks=own, handed_on=handed_on)
 
 
-def last_epoch(n_epochs: Any) -> Any:
-    """Return the number of epochs where a list of snapshots may stand for it."""
-    return _snapshots(n_epochs)[-1] if _is_list(n_epochs) else n_epochs
+def planned_epochs(options: EmbedOptions) -> Any:
+    """Return the number of epochs that is asked for, which phases or a list of snapshots may stand for."""
+    if options.phases is not None:
+        return sum(phase.n for phase in read_phases(options.phases))
+    return _snapshots(options.n_epochs)[-1] if _is_list(options.n_epochs) else options.n_epochs
+
+
+def _check_sum(phases: Sequence[Phase], n_epochs: Any) -> None:
+    """Raise `InputError` where a number of epochs is given too, and is not that of the phases."""
+    total = sum(phase.n for phase in phases)
+    if not phases or n_epochs is None:
+        return
+    snapshots = _snapshots(n_epochs)
+    if snapshots[-1] > total if snapshots else n_epochs != total:
+        allowed = f"leave n_epochs out, or list epochs up to {total} to keep the map at"
+        raise InputError(f"n_epochs={n_epochs!r} is not allowed: the phases have {total} epochs in all; {allowed}")
 
 
 def _is_list(n_epochs: Any) -> bool:

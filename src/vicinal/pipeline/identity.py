@@ -18,7 +18,13 @@ from .rows import RowOrder
 def identify(plan: Plan, params: Mapping[str, Any], source: Source) -> str:
     """Return a SHA-256 of the arguments of a run and of the rows and positions it was given."""
     backends = {stage: choice.full_name for stage, choice in plan.stages.items()}
-    arguments = (sorted(params.items()), sorted(backends.items()), plan.course.snapshots, plan.n_obs)
+    arguments = (
+        sorted(params.items()),
+        sorted(backends.items()),
+        plan.course.snapshots,
+        plan.n_obs,
+        *plan.course.phases,
+    )
     arrays = {
         "representation": source.representation.values if source.representation else None,
         "labels": source.labels,

@@ -96,6 +96,8 @@ def _changes(plan: Plan, options: EmbedOptions) -> Iterator[dict[str, Any]]:
     asked: dict[str, Any] = {"n_neighbors": None} if options.n_neighbors is not None else {}
     if "knn" in options.fresh_neighbors:
         asked["knn"] = "auto"
+    if options.phases is not None:
+        asked["phases"] = None
     yield {**WITHOUT_GRAPH, **asked}
 
 

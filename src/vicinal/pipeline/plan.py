@@ -24,8 +24,9 @@ from vicinal.kernels.parallel import available_threads
 from vicinal.plugin.manager import Manager, get_manager
 
 from . import policy
-from .course import Course, hand_on_callbacks, last_epoch, plan_course
+from .course import Course, hand_on_callbacks, plan_course, planned_epochs
 from .forecast import Forecast, forecast, sizes
+from .phases import check_phases, check_takes_phases, own_phases
 from .route import route
 
 MAX_COMPONENTS = 10
@@ -126,6 +127,7 @@ class Plan:
         head = f"{self.method}: {size}, seed {self.random_state}, {self.n_jobs} threads"
         lines = [f"  {c.stage:<10}{c.full_name:<26}{_shown(c.params)}  ({c.reason})" for c in self.stages.values()]
         lines += [f"  {role:<10}{c.full_name:<26}{_shown(c.params)}" for role, c in self.networks.items()]
+        lines += [f"  {'phases':<10}{self.course.shown_phases}"] if self.course.phases else []
         scores = f"  {'score':<10}{', '.join(c.name for c in self.scores) or 'none'}"
         notes = [f"  note: {note}" for note in self.notes]
         taken = [f"  forecast: {self.forecast}"] if self.forecast is not None else []
@@ -153,6 +155,7 @@ class Plan:
             "networks": {
                 role: {"backend": c.full_name, "params": _plain(c.params)} for role, c in self.networks.items()
             },
+            **({"phases": [phase.to_dict() for phase in self.course.phases]} if self.course.phases else {}),
             "scores": [c.full_name for c in self.scores],
             "notes": list(self.notes),
             "forecast": None if self.forecast is None else self.forecast.to_dict(),
@@ -176,15 +179,17 @@ def make_plan(source: Source, options: EmbedOptions, manager: Manager | None = N
     options = with_stored_metric(source, options)
     preset = manager.preset(options.method)
     picks = pick_stages(source, options, preset, manager)
+    if course.phases:
+        _check_takes_phases(picks["optimizer"], manager)
     n_neighbors, notes = count_neighbors(source, options, preset, needed="knn" in picks)
     scores = _pick_scores(source, preset, manager)
-    chosen = build(picks, scores, _params_of(source, options), preset.defaults, manager)
+    chosen = build(picks, scores, _params_of(options, picks["optimizer"]), preset.defaults, manager)
     stages = {c.stage: c for c in chosen if c.stage != "score"}
     _check_forms(stages)
     _check_components(stages, options.n_components)
     _check_metric(stages.get("knn"), options)
     _check_labels(stages, options, manager)
-    course = hand_on_callbacks(course, stages["optimizer"].backend)
+    course = hand_on_callbacks(_with_phases(course, stages, source.n_obs), stages["optimizer"].backend)
     networks = _plan_networks(stages["optimizer"], manager)
     _check_optimizer(stages["optimizer"], source, options.n_components, networks, course)
     plan = Plan(
@@ -416,7 +421,7 @@ def _pick_knn(source: Source, options: EmbedOptions, preset: Preset) -> Pick:
 def _is_graph_needed(init: Pick, options: EmbedOptions, manager: Manager) -> bool:
     if set(options.fresh_neighbors) & {"knn", "n_neighbors"}:
         return True
-    is_refined = last_epoch(options.n_epochs) != 0 or isinstance(options.n_epochs, bool)
+    is_refined = planned_epochs(options) != 0 or isinstance(options.n_epochs, bool)
     return is_refined or init.instance is not None or "graph" in _needs(init, manager)
 
 
@@ -518,8 +523,10 @@ def _pick_scores(source: Source, preset: Preset, manager: Manager) -> list[Pick]
     return [p for p in picks if source.labels is not None or "labels" not in _needs(p, manager)]
 
 
-def _params_of(source: Source, options: EmbedOptions) -> dict[str, Any]:
-    named = {"min_dist": options.min_dist, "spread": options.spread, "n_epochs": last_epoch(options.n_epochs)}
+def _params_of(options: EmbedOptions, optimizer: Pick) -> dict[str, Any]:
+    is_told = options.phases is None or optimizer.instance is None
+    n_epochs = planned_epochs(options) if is_told else None
+    named = {"min_dist": options.min_dist, "spread": options.spread, "n_epochs": n_epochs}
     return {**{name: value for name, value in named.items() if value is not None}, **options.params}
 
 
@@ -674,6 +681,25 @@ def _check_forms(stages: Mapping[str, Choice]) -> None:
             f" consumes {listing(consumed)}; choose a pair that shares one"
         )
         raise InputError(msg)
+
+
+def _check_takes_phases(pick: Pick, manager: Manager) -> None:
+    if pick.instance is not None:
+        check_takes_phases(pick.name, pick.instance, None)
+        return
+    entry = manager.resolve(pick.stage, pick.name)
+    assert isinstance(entry.spec, BackendSpec)
+    check_takes_phases(pick.name, manager.load(entry), entry.spec.fields)
+
+
+def _with_phases(course: Course, stages: Mapping[str, Choice], n_obs: int) -> Course:
+    """Check the phases that are given; where none are, take those that the optimizer has by itself."""
+    optimizer, objective = stages["optimizer"], stages["objective"]
+    if course.phases:
+        forms = objective.capabilities.forms
+        check_phases(course.phases, optimizer.name, optimizer.backend, objective=objective.backend, forms=forms)
+        return course
+    return dataclasses.replace(course, phases=own_phases(optimizer.backend, n_obs), whose_phases=optimizer.name)
 
 
 def _check_optimizer(

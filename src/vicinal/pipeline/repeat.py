@@ -60,6 +60,8 @@ class MapRecord:
         Other arguments that were given, by name, in words.
     inputs
         SHA-256 of what was read.
+    is_spectrum
+        Whether it is one of several maps by `vicinal.tl.spectrum`.
     """
 
     key: str
@@ -69,6 +71,7 @@ class MapRecord:
     kept: Mapping[str, Any]
     again: Mapping[str, str]
     inputs: Mapping[str, str] = field(default_factory=dict)
+    is_spectrum: bool = False
 
     @property
     def method(self) -> str:
@@ -79,6 +82,12 @@ class MapRecord:
     def n_epochs(self) -> int:
         """Epochs that were taken."""
         return int(self.params["n_epochs"])
+
+    @property
+    def layout_epoch(self) -> int | None:
+        """The epoch that the map is of; None for the last."""
+        epoch = self.params.get("layout_epoch")
+        return None if epoch is None else int(epoch)
 
     @property
     def phases(self) -> list[tuple[int, int, dict[str, Any]]]:
@@ -200,6 +209,8 @@ def name_as_given(full_name: str) -> str:
 def plan_again(source: Source, options: EmbedOptions, record: MapRecord) -> Plan:
     """Return the plan of a stored map, defaults that have changed since as they were.
 
+    It has no phases: what was replaced at which epochs is in the record, wherever it came from, and `follow` does it.
+
     Raises
     ------
     InputError
@@ -211,7 +222,7 @@ def plan_again(source: Source, options: EmbedOptions, record: MapRecord) -> Plan
         plan = make_plan(source, dataclasses.replace(options, params={**options.params, **changed}))
     _check_plan(plan, record)
     _check_inputs(plan, source, record)
-    return plan
+    return dataclasses.replace(plan, course=dataclasses.replace(plan.course, phases=()))
 
 
 def _changed_defaults(plan: Plan, record: MapRecord) -> dict[str, Any]:

@@ -83,10 +83,12 @@ class Run:
         if tether is not None:
             cells = self._rows.sort_rows(tether.cells)
             self.optimization = cast(Optimization, Tethered(self.optimization, cells, tether.radius))
+        self._check_epochs()
         self._probe = None if self._own_losses else LossProbe(self.graph, self._objective, seed=self._seed("loss"))
         often = self.n_epochs if self._own_losses else LOSS_POINTS
         points = min(getattr(self.optimization, "loss_points", often), self.n_epochs)
-        self._loss_epochs = {int(epoch) for epoch in np.round(np.linspace(0, self.n_epochs, points + 1))}
+        evenly = np.round(np.linspace(0, self.n_epochs, points + 1))
+        self._loss_epochs = {*map(int, evenly), *plan.course.phase_ends}
         self._losses: dict[int, dict[str, float]] = {}
         self._phases: list[tuple[int, int, dict[str, Any]]] = []
         self._snapshots: dict[int, Layout] = {}
@@ -122,42 +124,60 @@ class Run:
         )
 
     def step(self, n_epochs: int, **overrides: Any) -> None:
-        """Take some epochs, pausing where something is recorded, kept or reported; a callback may end it sooner."""
+        """Take some epochs, pausing where something is recorded, kept or reported; a callback may end it sooner.
+
+        The overrides go before those of the phases that the epochs are in.
+        """
         last = self.epoch + n_epochs
         if last > self.n_epochs:
             msg = f"n_epochs={n_epochs} is not allowed: {self.n_epochs - self.epoch} of {self.n_epochs} epochs are left"
             raise InputError(msg)
-        first = self.epoch
-        try:
-            self._step_to(last, overrides)
-        finally:
-            if overrides and self.epoch > first:
-                self._phases.append((first, self.epoch, dict(overrides)))
+        self._step_to(last, overrides)
 
-    def _step_to(self, last: int, overrides: Mapping[str, Any]) -> None:
-        choice = self.plan.stages["optimizer"]
+    def _step_to(self, last: int, by_hand: Mapping[str, Any]) -> None:
         self.stopped_by = None
         self._pause()  # what is due at the first epoch, or was not done where the run was interrupted
-        with _progress(last - self.epoch, choice.name) as bar:
-            if hasattr(self.optimization, "run"):
-                self._let_run(last, bar, overrides)
-                return
-            for stop in self._stops(last):
-                taken = stop - self.epoch
-                with guarded("optimizer", choice, self.timings):
-                    self.optimization.step(taken, **overrides)
-                bar.update(taken)
-                self._pause(last=stop == last)
+        go_on = self._let_run if hasattr(self.optimization, "run") else self._take
+        with _progress(last - self.epoch, self.plan.stages["optimizer"].name) as bar:
+            for stop, overrides in self.plan.course.stretches(self.epoch, last):
+                first, overrides = self.epoch, {**overrides, **by_hand}
+                try:
+                    go_on(stop, bar, overrides)
+                finally:
+                    self._note_phase(first, overrides)
                 if self.stopped_by:
                     break
 
+    def _take(self, last: int, bar: Any, overrides: Mapping[str, Any]) -> None:
+        """Take the epochs up to one."""
+        for stop in self._stops(last):
+            first = self.epoch
+            with guarded("optimizer", self.plan.stages["optimizer"], self.timings):
+                self.optimization.step(stop - first, **overrides)
+            bar.update(stop - first)
+            self._note_phase(first, overrides)
+            self._pause(last=stop == last)
+            if self.stopped_by:
+                break
+
+    def _note_phase(self, first: int, overrides: Mapping[str, Any]) -> None:
+        """Keep what was replaced since an epoch, as one with what was replaced before if it is the same."""
+        if not overrides or self.epoch <= first:
+            return
+        start, stop, before = self._phases[-1] if self._phases else (first, first, {})
+        if stop >= first and before == overrides:
+            self._phases.pop()
+            first = start
+        self._phases.append((first, self.epoch, dict(overrides)))
+
     def _let_run(self, last: int, bar: Any, overrides: Mapping[str, Any]) -> None:
         """Take the epochs up to one with an optimizer that owns its loop."""
-        stops, raised, since = {*self._stops(last)}, [], time.perf_counter()
+        stops, raised, since, first = {*self._stops(last)}, [], time.perf_counter(), self.epoch
 
         def pause() -> bool:
             nonlocal since
             self.timings["optimizer"] += time.perf_counter() - since
+            self._note_phase(first, overrides)
             try:
                 bar.update(1)
                 if self.epoch in stops:
@@ -211,13 +231,20 @@ class Run:
                 logger.info("%s ended the optimisation at epoch %d of %d", self.stopped_by, epoch, self.n_epochs)
         self._called_back = epoch
 
-    def finish(self) -> EmbedResult:
-        """Check and score the present layout, and return it with its provenance."""
-        layout = np.array(self.optimization.layout, dtype=np.float32, order="C")
+    def finish(self, epoch: int | None = None) -> EmbedResult:
+        """Check and score a layout, and return it with its provenance.
+
+        Parameters
+        ----------
+        epoch
+            That of a snapshot which is to be the map; None for the present layout.
+        """
+        found = self.optimization.layout if epoch is None else self._snapshots[epoch]
+        layout = np.array(found, dtype=np.float32, order="C")
         self._require(check_layout(layout, self.plan.n_obs, self.plan.n_components), self.plan.stages["optimizer"])
         self._require(self._check_fixed(layout), self.plan.stages["optimizer"])
         announce("optimizer", self.plan.stages["optimizer"], self.timings["optimizer"])
-        result = self._result(layout, self._score(layout))
+        result = self._result(layout, self._score(layout), epoch)
         summary = {
             "params": result.params,
             "backends": result.backends,
@@ -283,6 +310,14 @@ class Run:
         with guarded("optimizer", choice, self.timings):
             return choice.backend.start(request)
 
+    def _check_epochs(self) -> None:
+        """Raise where an optimizer that is led through phases takes another number of epochs than these."""
+        ends = self.plan.course.phase_ends
+        if ends and ends[-1] != self.n_epochs:
+            choice = self.plan.stages["optimizer"]
+            problem = f"takes {self.n_epochs} epochs, but its phases have {ends[-1]} in all"
+            raise StageError(choice.stage, choice.full_name, problem)
+
     def _score(self, layout: Layout) -> dict[str, float]:
         scores: dict[str, float] = {}
         if not self.plan.scores:
@@ -302,11 +337,13 @@ class Run:
         self.timings["score"] = time.perf_counter() - start
         return scores
 
-    def _result(self, layout: Layout, scores: Mapping[str, float]) -> EmbedResult:
+    def _result(self, layout: Layout, scores: Mapping[str, float], layout_epoch: int | None) -> EmbedResult:
         plan, provenance = self.plan, self.provenance()
         params = provenance["params"]
         if self.epoch < self.n_epochs:
             params |= {"n_epochs": self.epoch, "n_epochs_planned": self.n_epochs, "stopped_by": self.stopped_by}
+        if layout_epoch is not None:
+            params |= {"layout_epoch": layout_epoch}
         if self._phases:
             params |= {"phases": json.dumps(self._phases, default=float)}
         fitted = self._fitted()

@@ -1,8 +1,9 @@
-"""Plots: the map, and the loss along the way."""
+"""Plots: the map, the loss along the way, maps side by side."""
 
 from __future__ import annotations
 
 from .embedding import embedding
 from .loss import loss
+from .spectrum import spectrum
 
-__all__ = ["embedding", "loss"]
+__all__ = ["embedding", "loss", "spectrum"]

@@ -31,11 +31,14 @@ class OptimizerConformance(Conformance):
         Cells on the ring it lays out.
     n_epochs
         Epochs it is run for; its parameters must plan at least as many.
+    override_values
+        Values to try of what it says can be replaced on the way; 0.5 for those that are not here.
     """
 
     stage: ClassVar[str] = "optimizer"
     n_obs: ClassVar[int] = 60
     n_epochs: ClassVar[int] = 30
+    override_values: ClassVar[Mapping[str, Any]] = {}
 
     def make_objective(self) -> Objective:
         """Return an objective it can optimise: by default the first one installed that shares a form with it."""
@@ -112,6 +115,30 @@ class OptimizerConformance(Conformance):
             optimization.step(n_epochs)
         np.testing.assert_array_equal(optimization.layout, self.exercise())
 
+    def test_takes_its_overrides(self) -> None:
+        backend, request = self.make_backend(), self.request()
+        names = _overrides_of(backend, request)
+        if not names:
+            pytest.skip("takes no overrides")
+        optimization = backend.start(request)
+        for epoch, name in enumerate(names, start=1):
+            value = self.override_values.get(name, 0.5)
+            getattr(backend, "check_overrides", lambda overrides: None)({name: value})
+            optimization.step(1, **{name: value})
+            assert optimization.epoch == epoch
+        assert np.isfinite(optimization.layout).all()
+        unless_refused(lambda: optimization.step(1, no_such_parameter=0.5))
+        assert optimization.epoch == len(names), "it took a step with a parameter that it does not know"
+
+    def test_schedule_is_of_its_epochs(self) -> None:
+        backend, request = self.make_backend(), self.request()
+        if not hasattr(backend, "schedule"):
+            pytest.skip("has no schedule")
+        phases, names = backend.schedule(self.n_obs), _overrides_of(backend, request)
+        assert sum(phase["n"] for phase in phases) == backend.start(request).n_epochs
+        unknown = {name for phase in phases for name in phase} - {"n", *names}
+        assert not unknown, f"its step does not take {unknown}"
+
     def test_resumes_where_it_was(self) -> None:
         first, second = (self.start(self.request()) for _ in range(2))
         first.step(7)
@@ -181,6 +208,11 @@ def normalized_loss(objective: Objective, squared: np.ndarray, weights: np.ndarr
     present, others = affinities > 0, ~np.eye(len(weights), dtype=bool)
     pulled = affinities[present] * (np.log(affinities[present]) + objective.attraction(squared[present]))
     return float(pulled.sum() + np.log(objective.repulsion(squared[others]).sum()))
+
+
+def _overrides_of(backend: Any, request: OptimizeRequest) -> tuple[str, ...]:
+    names = getattr(backend, "overrides", ())
+    return getattr(backend, "overrides_for", lambda objective, forms: names)(request.objective, request.forms)
 
 
 def forms_of(objective: Any) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ from .project import project
 from .reconstruct import reconstruct
 from .rerun import rerun
 from .score import score
+from .spectrum import spectrum
 from .start import EmbedRun, start
 from .update import update
 
-__all__ = ["EmbedRun", "embed", "plan", "project", "reconstruct", "rerun", "score", "start", "update"]
+__all__ = ["EmbedRun", "embed", "plan", "project", "reconstruct", "rerun", "score", "spectrum", "start", "update"]

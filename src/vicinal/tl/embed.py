@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from vicinal.adata.keys import map_keys
 from vicinal.adata.read import read
 from vicinal.adata.write import write
 from vicinal.contract.options import EUCLIDEAN, EmbedOptions
+from vicinal.contract.source import EmbedResult
 from vicinal.pipeline.memory import require_memory
 from vicinal.pipeline.plan import make_plan
 from vicinal.pipeline.repeat import arguments_of
@@ -41,6 +42,7 @@ def embed(
     min_dist: float | None = None,
     spread: float | None = None,
     n_epochs: int | Sequence[int] | None = None,
+    phases: Sequence[Mapping[str, Any]] | None = None,
     random_state: int = 0,
     n_jobs: int | None = None,
     key_added: str | None = None,
@@ -95,6 +97,11 @@ def embed(
     n_epochs
         Passes over the graph; None for 500 up to 10,000 cells, else 200. A list such as ``[0, 50, 200]``, increasing,
         keeps the map at each of these epochs; the last is the number of passes. A network has ``n_training_epochs``.
+    phases
+        Parts of the optimisation with parameters of their own: a list such as ``[{"n": 100, "repulsion_strength":
+        2.0}, {"n": 100}]``, ``n`` the number of epochs, the rest what replaces parameters of the optimizer for these.
+        They say how many epochs there are; ``n_epochs`` may list those to keep the map at. None for the optimizer's
+        own, which `vicinal.tl.plan` shows.
     random_state
         The seed everything random here is derived from.
     n_jobs
@@ -134,7 +141,8 @@ def embed(
     ``loss_parts``, ``backends``, ``reasons``, ``versions``, ``timings`` (seconds), ``score`` and ``model``; where
     ``n_epochs`` is a list also ``snapshots``, float32 ``(m, n_obs, n_components)``, and ``snapshot_epochs``; with
     ``init="sample_place"`` also ``init``: ``sample``, which cells were drawn, boolean ``(n_obs,)``, and
-    ``placement``, where all were put, like the map. Where a callback ended it, ``params`` holds ``stopped_by`` and
+    ``placement``, where all were put, like the map. With phases, ``params`` holds ``phases``, JSON of ``[start, stop,
+    overrides]`` of the epochs that were taken with some. Where a callback ended it, ``params`` holds ``stopped_by`` and
     ``n_epochs_planned``. With ``labels``, ``score`` holds ``label_accuracy``.
 
     Raises
@@ -175,6 +183,7 @@ def embed(
         min_dist=min_dist,
         spread=spread,
         n_epochs=n_epochs,
+        phases=phases,
         random_state=random_state,
         n_jobs=n_jobs,
         key_added=key_added,
@@ -190,8 +199,26 @@ def embed(
     return made
 
 
-def make_map(adata: AnnData, options: EmbedOptions, *, copy: bool = False) -> tuple[AnnData | None, Keeper]:
-    """Make a map as `embed` does; its checkpoint, if any, is left to the caller to remove."""
+def make_map(
+    adata: AnnData,
+    options: EmbedOptions,
+    *,
+    copy: bool = False,
+    name: str | None = None,
+    epoch: int | None = None,
+    beside: Callable[[EmbedResult], Mapping[str, Any]] = lambda result: {},
+) -> tuple[AnnData | None, Keeper]:
+    """Make a map as `embed` does; its checkpoint, if any, is left to the caller to remove.
+
+    Parameters
+    ----------
+    name
+        What to call it in place of its method.
+    epoch
+        That of the snapshot that is the map, if the run gets there; None for the last layout.
+    beside
+        Makes further entries of ``uns`` of the result.
+    """
     asked, options = options, with_loaded_model(options)
     source = read(adata, options)
     plan = make_plan(source, options)
@@ -200,6 +227,7 @@ def make_map(adata: AnnData, options: EmbedOptions, *, copy: bool = False) -> tu
     with keeper.watching(otherwise=NOTHING_KEPT):
         run = keeper.start(source)
         run.complete()
-        keys, arguments = map_keys(options.method, options.key_added), arguments_of(asked, plan)
-        made = write(adata, run.finish(), keys, arguments=arguments, copy=copy)
+        result = run.finish(epoch if epoch in run.snapshots else None)
+        keys, arguments = map_keys(name or options.method, options.key_added), arguments_of(asked, plan)
+        made = write(adata, result, keys, arguments=arguments, beside=beside(result), copy=copy)
     return made, keeper

@@ -19,6 +19,7 @@ from vicinal.pipeline.repeat import MapRecord, arguments_of, changed_versions, f
 
 from ._continue import with_loaded_model
 from ._keeper import Keeper
+from .spectrum import exaggerations_of
 
 logger = logging.getLogger("vicinal")
 
@@ -95,10 +96,11 @@ def rerun(
     with keeper.watching(otherwise="nothing was kept"):
         run = keeper.start(source)
         follow(run, record)
-        result = run.finish()
+        result = run.finish(record.layout_epoch)
         found = _compared(result.layout, stored_places(adata, record.key), record, plan)
         keys, arguments = map_keys(options.method, key_added), arguments_of(asked, plan)
-        return write(adata, result, keys, arguments=arguments, beside={"rerun_of": found}, copy=copy)
+        beside = {"rerun_of": found, **(exaggerations_of(result) if record.is_spectrum else {})}
+        return write(adata, result, keys, arguments=arguments, beside=beside, copy=copy)
 
 
 def _compared(layout: Layout, stored: Layout | None, record: MapRecord, plan: Plan) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class EmbedRun:
         return self._run.loss
 
     def step(self, n_epochs: int, **overrides: Any) -> EmbedRun:
-        """Take some epochs; ``overrides`` replace parameters of the optimizer for these alone.
+        """Take some epochs; ``overrides`` replace parameters of the optimizer, and of its phases, for these alone.
 
         A callback may end it sooner. After an interrupt the run stands at the end of an epoch and can go on.
 

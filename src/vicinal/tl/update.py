@@ -216,7 +216,12 @@ def _options(joint: _Joint, given: Mapping[str, Any]) -> EmbedOptions:
         taken = {"n_neighbors": max(2, min(int(manifest.placement["n_neighbors"]), n_obs - 1)), **taken}
     if taken["optimizer"] in GENTLE:
         epochs = EPOCHS_SMALL if n_obs <= SMALL_UP_TO else EPOCHS_LARGE
-        taken = {"n_epochs": epochs, "learning_rate": LEARNING_RATE, **taken}
+        gentle = (
+            {"learning_rate": LEARNING_RATE}
+            if "phases" in asked
+            else {"n_epochs": epochs, "learning_rate": LEARNING_RATE}
+        )
+        taken = {**gentle, **taken}
     of_the_map = {
         "n_components": joint.first.shape[1],
         "use_rep": representation["name"],

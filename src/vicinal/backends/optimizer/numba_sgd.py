@@ -15,7 +15,7 @@ from vicinal.contract.errors import InputError, StageError
 from vicinal.contract.functions import function_name, require_jitted
 from vicinal.contract.requests import OptimizeRequest
 from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities
-from vicinal.contract.stages import CoefficientForm, KernelForm, MetricForm
+from vicinal.contract.stages import CoefficientForm, KernelForm, MetricForm, Objective
 
 from .checks import check_sizes, require_epochs, require_epochs_left, require_override
 from .schedule import Schedule, read_only, rounds
@@ -29,7 +29,8 @@ MOST_PASSES = 3
 """Passes over the cells in a run, for small and large data, and the most in an epoch: where epochs are few for the
 way across the map, the uses of each are spread over several passes, so that moves travel further within it."""
 GENERIC_SERIAL_UP_TO = 256
-OVERRIDES = ("learning_rate", "negative_sample_rate", "repulsion_strength")
+GENERIC_OVERRIDES = ("learning_rate", "negative_sample_rate")
+OVERRIDES = (*GENERIC_OVERRIDES, "repulsion_strength")
 FORMS = ("kernel", "metric", "coefficients")
 """The forms of an objective, fastest first."""
 FAMILY, STRENGTH = "umap", 2  # its parameters: a, b, repulsion strength
@@ -59,6 +60,8 @@ class NumbaSgdParams:
 class NumbaSgd:
     """UMAP's optimisation (McInnes, Healy and Melville 2018, arXiv:1802.03426), each cell moving only itself."""
 
+    overrides = OVERRIDES
+
     def __init__(self, params: NumbaSgdParams) -> None:
         self.params = params
 
@@ -72,11 +75,19 @@ class NumbaSgd:
         InputError
             If the layout or the fixed cells do not fit the graph.
         """
-        form = _usable_form(request)
+        form = _usable_form(request.objective, request.forms)
         check_sizes(request)
         if isinstance(form, KernelForm):
             return SgdRun(request, form.parameters, self.params)
         return GenericRun(request, form, self.params)
+
+    def overrides_for(self, objective: Objective, forms: Sequence[str]) -> tuple[str, ...]:
+        """Return what can be replaced on the way with an objective."""
+        return OVERRIDES if isinstance(_usable_form(objective, forms), KernelForm) else GENERIC_OVERRIDES
+
+    def check_overrides(self, overrides: Mapping[str, Any]) -> None:
+        """Raise `InputError` for a value that is not allowed."""
+        _check_overrides(overrides, OVERRIDES)
 
 
 class SgdRun:
@@ -247,7 +258,7 @@ class GenericRun(SgdRun):
                     f"{name} of the objective", getattr(form, name), "(squared_distance, parameters) -> factor"
                 )
             self._epoch_kernel = coefficient_epoch(form.attraction, form.repulsion)
-            self.overrides = tuple(name for name in OVERRIDES if name != "repulsion_strength")
+            self.overrides = GENERIC_OVERRIDES
         super().__init__(request, form.parameters, params)
         with unannounced():
             self._mover(self._parameters, np.float32(0), 0.0, 0)(0, 0)  # no cell: this compiles
@@ -281,9 +292,9 @@ class GenericRun(SgdRun):
         return move
 
 
-def _usable_form(request: OptimizeRequest) -> KernelForm | MetricForm | CoefficientForm:
+def _usable_form(objective: Objective, forms: Sequence[str]) -> KernelForm | MetricForm | CoefficientForm:
     """Return the fastest form of the objective that there is a kernel for."""
-    offered = [request.objective.form(name) for name in FORMS if name in request.forms]
+    offered = [objective.form(name) for name in FORMS if name in forms]
     for form in offered:
         if isinstance(form, CoefficientForm) or getattr(form, "family", None) == FAMILY:
             return form
