@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compile import inline, kernel
-from .merging import SUM, CompressedRows, insert, packed, with_transpose
+from .merging import SUM, CompressedRows, Rows, insert, packed, with_transpose
 from .parallel import over_rows
 
 NEIGHBORS_A_PERPLEXITY = 3
@@ -21,7 +21,7 @@ NEIGHBORS_A_PERPLEXITY = 3
 TOLERANCE = 1e-9  # of the entropy
 STEPS = 300
 FARTHEST_STEP = 3.0  # of the logarithm of the precision
-FIRST = 3.0  # times the mean: the precision that is tried first
+FIRST = 4.0  # over the mean energy: the precision that is tried first, about what a third of the neighbours has
 VANISHING = 800.0  # its exponential is 0
 NEGLIGIBLE = 1e-30  # times one over the number of cells it is still a float32
 
@@ -32,7 +32,7 @@ def perplexity_rows(
     perplexities: NDArray[np.float64],
     mixture: bool = True,
     n_jobs: int = 1,
-) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
+) -> Rows:
     """Return columns and probabilities ``(n, k)``, sorted by column and packed to the left, and their number per row.
 
     The probabilities of a row sum to 1, and their entropy is the logarithm of the perplexity, which is below k. Of
@@ -43,9 +43,7 @@ def perplexity_rows(
     return _rows(indices, distances, np.asarray(perplexities, dtype=np.float64), 0.0, mixture, n_jobs)
 
 
-def gaussian_rows(
-    indices: NDArray[np.int32], distances: NDArray[np.float32], sigma: float, n_jobs: int = 1
-) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
+def gaussian_rows(indices: NDArray[np.int32], distances: NDArray[np.float32], sigma: float, n_jobs: int = 1) -> Rows:
     """Return rows as `perplexity_rows` does, of one standard deviation, in units of the distances."""
     return _rows(indices, distances, np.empty(0), 1.0 / float(sigma) ** 2, False, n_jobs)
 
@@ -57,16 +55,18 @@ def joint(
     n_jobs: int = 1,
 ) -> CompressedRows:
     """Return the mean of rows of probabilities and their transpose, which sums to 1."""
-    scale = 1.0 / max(np.count_nonzero(counts), 1)
-    return with_transpose(columns, weights, counts, SUM, 0.5 * scale, n_jobs)
+    return with_transpose(columns, weights, counts, SUM, 0.5 / _n_filled(counts), n_jobs)
 
 
-def conditional(
-    columns: NDArray[np.int32], weights: NDArray[np.float32], counts: NDArray[np.int64]
-) -> CompressedRows:
+def conditional(columns: NDArray[np.int32], weights: NDArray[np.float32], counts: NDArray[np.int64]) -> CompressedRows:
     """Return rows of probabilities as they are, but for the sum of all, which is 1."""
     indptr, indices, values = packed(columns, weights, counts)
-    return indptr, indices, values / np.float32(max(np.count_nonzero(counts), 1))
+    values /= _n_filled(counts)
+    return indptr, indices, values
+
+
+def _n_filled(counts: NDArray[np.int64]) -> int:
+    return max(int(np.count_nonzero(counts)), 1)
 
 
 def _rows(
@@ -76,16 +76,14 @@ def _rows(
     precision: float,
     mixture: bool,
     n_jobs: int,
-) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
+) -> Rows:
     # Writable and contiguous, so that one compiled variant serves every caller.
     indices, distances = np.require(indices, np.int32, ["C", "W"]), np.require(distances, np.float32, ["C", "W"])
     columns, weights = np.zeros_like(indices), np.zeros_like(distances)
     counts = np.zeros(len(indices), np.int64)
 
     def work(start: int, stop: int) -> None:
-        weigh_rows(
-            indices, distances, perplexities, precision, mixture, columns, weights, counts, start, stop
-        )
+        weigh_rows(indices, distances, perplexities, precision, mixture, columns, weights, counts, start, stop)
 
     over_rows(work, len(indices), n_jobs)
     return columns, weights, counts

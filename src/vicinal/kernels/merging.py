@@ -16,6 +16,8 @@ UNION = 0
 SUM = 1
 """The sum, times the ratio."""
 
+Rows = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]
+"""``columns``, ``weights``, ``counts``."""
 CompressedRows = tuple[NDArray[np.signedinteger], NDArray[np.int32], NDArray[np.float32]]
 """``indptr``, ``indices``, ``weights``."""
 

@@ -289,7 +289,7 @@ class Run:
         assert self.source.representation is not None
         request = score_request(
             self.source.representation.values,
-            comparable(layout, _effective(self.plan.stages["objective"]).get("output_metric")),
+            comparable(layout, effective(self.plan.stages["objective"]).get("output_metric")),
             metric=self.plan.metric,
             labels=self.source.labels,
             seed=self._seed("score"),
@@ -579,16 +579,16 @@ def flat_params(plan: Plan) -> dict[str, Any]:
         "labels": plan.labels,
     }
     for choice in plan.stages.values():
-        for name, value in _effective(choice).items():
+        for name, value in effective(choice).items():
             params[name if name not in params else f"{choice.stage}__{name}"] = value
     for role, choice in plan.networks.items():
-        params |= {f"{role}__{name}": value for name, value in _effective(choice).items()}
+        params |= {f"{role}__{name}": value for name, value in effective(choice).items()}
     if plan.sub_plans:
         params["sub_plans"] = json.dumps([_what_decides(sub) for sub in plan.sub_plans], sort_keys=True)
     return params
 
 
-def _effective(choice: Choice) -> dict[str, Any]:
+def effective(choice: Choice) -> dict[str, Any]:
     """Return a backend's scalar parameters, those it worked out itself in place of None."""
     if not dataclasses.is_dataclass(choice.params):
         return {}
