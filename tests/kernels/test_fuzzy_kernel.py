@@ -6,25 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernel_helpers import MISSING, make_table
 from scipy import sparse
 
 from vicinal.kernels import fuzzy, merging
-
-MISSING = -1
-
-
-def make_table(seed: int, n: int, k: int, *, missing: float = 0.0, zeros: float = 0.0, scale: float = 1.0):
-    """Random neighbours, none of them the row itself, nearest first, missing ones last."""
-    rng = np.random.default_rng(seed)
-    k = min(k, max(n - 1, 0))
-    indices = np.array([rng.permutation(np.delete(np.arange(n), i))[:k] for i in range(n)], np.int32).reshape(n, k)
-    distances = scale * rng.gamma(3.0, size=(n, k))
-    distances[rng.random((n, k)) < zeros] = 0
-    distances[rng.random((n, k)) < missing] = np.inf
-    distances = np.sort(distances, axis=1).astype(np.float32)
-    indices[np.isinf(distances)] = MISSING
-    return indices, distances
-
 
 tables = st.builds(
     make_table,

@@ -327,7 +327,7 @@ class Run:
             timings={**self.timings, "total": sum(self.timings.values())},
             score=scores,
             reusable=reusable,
-            inputs=digests_of(self.source, self._rows),
+            inputs=digests_of(plan, self.source, self._rows),
             kept={name: self._rows.unsort_rows(values) for name, values in self._host.kept.items()},
             snapshots={epoch: self._rows.unsort_rows(kept) for epoch, kept in self._snapshots.items()}
             if plan.course.snapshots
