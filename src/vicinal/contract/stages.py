@@ -39,7 +39,14 @@ class Knn(Protocol):
 
 @runtime_checkable
 class GraphBuilder(Protocol):
-    """Turns neighbours into weights."""
+    """Turns neighbours into weights.
+
+    It may also have
+
+    - ``n_neighbors(n_obs)``, how many neighbours it wants where the user names no number, the cell itself counted.
+    - ``prepare(n_obs, n_neighbors)``, called before any work with the number it will get, to raise `InputError`, or to
+      return a note, possibly empty, on what it makes of that.
+    """
 
     def build(self, request: GraphRequest) -> Graph:
         """Return the graph."""
