@@ -355,6 +355,7 @@ class Run:
             "representation": self._representation_record(),
             "metric": plan.metric,
             "n_neighbors": plan.n_neighbors or min(FALLBACK_NEIGHBORS, plan.n_obs),
+            "placement": dict(getattr(self._objective, "placement", {})),
             "rows": None if self.source.representation is None else self.source.representation.values,
         }
         return EmbedResult(
