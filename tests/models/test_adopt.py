@@ -13,8 +13,8 @@ import scanpy as sc
 from sklearn.neighbors import KNeighborsClassifier
 
 import vicinal as vc
-from vicinal.backends.objective.tsne import PLACEMENT
 from vicinal.api import InputError, ModelError
+from vicinal.backends.objective.tsne import PLACEMENT
 from vicinal.models.manifest import N_STEPS, parse_handle
 
 
