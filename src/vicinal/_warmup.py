@@ -25,6 +25,9 @@ MEASURED: tuple[dict[str, Any], ...] = (
     {"knn": "exact", "init": "spectral", "n_epochs": 60},
     {"knn": "ivf", "graph": "fuzzy", "init": "pca", "n_epochs": 0},
     {"init": "random", "n_epochs": 0},
+    {"init": "random", "n_epochs": 0, "graph": "perplexity", "knn": "exact"},
+    {"init": "random", "n_epochs": 0, "graph": "fixed_sigma", "sigma": 1.0, "knn": "exact"},
+    {"init": "random", "n_epochs": 0, "graph": "uniform", "knn": "exact"},
     {"init": "random", "n_epochs": 1, "n_neighbors": 10},
     {
         "use_rep": "X_pca",
@@ -50,6 +53,7 @@ def warmup() -> float:
     neighbors(cells)
     embed(cells, n_epochs=2)
     embed(cells, n_epochs=2, symmetrize=False, n_components=3, knn="exact", key_added="directed")
+    neighbors(cells, graph="perplexity")
     project(_cells(), cells, key="umap")
     _warm_up_layers()
     _warm_up_clustered()

@@ -42,6 +42,8 @@ ADAPTED: dict[str, dict[str, Any]] = {
     "exact": {"metrics": ("euclidean", "cosine", "manhattan")},
     "ivf": {"metrics": ("euclidean", "cosine")},
     "pynndescent": {"recall": 0.95},
+    "perplexity": {"k": 60},
+    "fixed_sigma": {"params": {"sigma": 2.0}},
 }
 """What the classes are told about a backend that differs from their defaults."""
 

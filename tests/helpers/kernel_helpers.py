@@ -30,6 +30,24 @@ def is_kernel(value: object) -> bool:
     return hasattr(value, "py_func")
 
 
+MISSING = -1
+
+
+def make_table(
+    seed: int, n: int, k: int, *, missing: float = 0.0, zeros: float = 0.0, scale: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return random neighbours, none of them the row itself, nearest first, missing ones last."""
+    rng = np.random.default_rng(seed)
+    k = min(k, max(n - 1, 0))
+    indices = np.array([rng.permutation(np.delete(np.arange(n), i))[:k] for i in range(n)], np.int32).reshape(n, k)
+    distances = scale * rng.gamma(3.0, size=(n, k))
+    distances[rng.random((n, k)) < zeros] = 0
+    distances[rng.random((n, k)) < missing] = np.inf
+    distances = np.sort(distances, axis=1).astype(np.float32)
+    indices[np.isinf(distances)] = MISSING
+    return indices, distances
+
+
 def random_graph(
     n: int, density: float, rng: np.random.Generator, *, directed: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -72,7 +72,8 @@ def cases(cells: Cells) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "knn given", {"knn": cells.table}
     for spec in deterministic("graph"):
         if set(spec.capabilities.inputs) <= EVERYWHERE:
-            yield f"graph {spec.name}", {"graph": spec.name, "knn": cells.table, "init": "random"}
+            needed = {"sigma": 2.0} if spec.name == "fixed_sigma" else {}
+            yield f"graph {spec.name}", {"graph": spec.name, "knn": cells.table, "init": "random", **needed}
     yield "graph fuzzy, mixed", {"knn": cells.table, "set_op_mix_ratio": 0.5, "init": "random"}
     yield "graph fuzzy, directed", {"knn": cells.table, "symmetrize": False}
     yield "graph fuzzy, labelled", {"knn": cells.table, "labels": "group", "init": "random"}

@@ -6,25 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernel_helpers import MISSING, make_table
 from scipy import sparse
 
-from vicinal.kernels import fuzzy
-
-MISSING = -1
-
-
-def make_table(seed: int, n: int, k: int, *, missing: float = 0.0, zeros: float = 0.0, scale: float = 1.0):
-    """Random neighbours, none of them the row itself, nearest first, missing ones last."""
-    rng = np.random.default_rng(seed)
-    k = min(k, max(n - 1, 0))
-    indices = np.array([rng.permutation(np.delete(np.arange(n), i))[:k] for i in range(n)], np.int32).reshape(n, k)
-    distances = scale * rng.gamma(3.0, size=(n, k))
-    distances[rng.random((n, k)) < zeros] = 0
-    distances[rng.random((n, k)) < missing] = np.inf
-    distances = np.sort(distances, axis=1).astype(np.float32)
-    indices[np.isinf(distances)] = MISSING
-    return indices, distances
-
+from vicinal.kernels import fuzzy, merging
 
 tables = st.builds(
     make_table,
@@ -147,7 +132,7 @@ def test_memberships_equal_the_formula(table, local_connectivity):
     sigmas, rhos = fuzzy.smooth_distances(*table, local_connectivity)
     rows = fuzzy.membership_rows(*table, sigmas, rhos)
     expected = dense_memberships(*table, sigmas, rhos)
-    np.testing.assert_allclose(to_dense(fuzzy.packed(*rows), len(table[0])), expected, rtol=2e-5, atol=1e-30)
+    np.testing.assert_allclose(to_dense(merging.packed(*rows), len(table[0])), expected, rtol=2e-5, atol=1e-30)
 
 
 @settings(deadline=None, max_examples=150)
@@ -156,7 +141,7 @@ def test_symmetrized_equals_the_dense_formula_and_is_canonical(table, local_conn
     n = len(table[0])
     rows = rows_of(*table, local_connectivity)
     indptr, indices, weights = fuzzy.symmetrized(*rows, mix)
-    memberships = to_dense(fuzzy.packed(*rows), n)
+    memberships = to_dense(merging.packed(*rows), n)
     both = memberships * memberships.T
     expected = mix * (memberships + memberships.T - both) + (1 - mix) * both
     found = to_dense((indptr, indices, weights), n)
@@ -182,7 +167,7 @@ def test_a_missing_neighbour_is_as_if_its_column_were_not_there():
     far, indices_without = distances.copy(), indices.copy()
     far[:, 7], indices_without[:, 7] = np.inf, MISSING
     same = rows_of(indices_without, far)
-    for ours, expected in zip(fuzzy.packed(*same), fuzzy.packed(*shorter), strict=True):
+    for ours, expected in zip(merging.packed(*same), merging.packed(*shorter), strict=True):
         np.testing.assert_array_equal(ours, expected)
     only_distance_says_so = rows_of(indices, far)
     np.testing.assert_array_equal(only_distance_says_so[1], same[1])
@@ -244,8 +229,8 @@ def test_inputs_may_be_read_only_and_are_left_alone():
 
 
 def test_large_graphs_get_wide_row_pointers():
-    assert fuzzy._narrow(np.array([0, 2**31 - 1])).dtype == np.int32
-    assert fuzzy._narrow(np.array([0, 2**31])).dtype == np.int64
+    assert merging._narrow(np.array([0, 2**31 - 1])).dtype == np.int32
+    assert merging._narrow(np.array([0, 2**31])).dtype == np.int64
 
 
 def python_of(function):
@@ -276,10 +261,10 @@ def test_kernels_equal_their_python():
 
     def merge(count, fill, rows, other):
         sizes = np.zeros(n, np.int64)
-        count(*rows, *other, 0.4, sizes, 0, n)
+        count(*rows, *other, merging.UNION, 0.4, sizes, 0, n)
         starts = np.concatenate([[0], np.cumsum(sizes)])
         out = np.zeros(starts[-1], np.int32), np.zeros(starts[-1], np.float32)
-        fill(*rows, *other, 0.4, starts, *out, 0, n)
+        fill(*rows, *other, merging.UNION, 0.4, starts, *out, 0, n)
         return starts, *out
 
     def assert_same(found, expected):
@@ -290,8 +275,8 @@ def test_kernels_equal_their_python():
     assert_same(smoothed, smooth(python_of(fuzzy.smooth_rows)))
     rows = weigh(fuzzy.weigh_rows, *smoothed[:2])
     assert_same(rows, weigh(python_of(fuzzy.weigh_rows), *smoothed[:2]))
-    other = transpose(fuzzy.count_columns, fuzzy.scatter, rows)
-    assert_same(other, transpose(python_of(fuzzy.count_columns), python_of(fuzzy.scatter), rows))
-    merged = merge(fuzzy.count_merged, fuzzy.fill_merged, rows, other)
-    assert_same(merged, merge(python_of(fuzzy.count_merged), python_of(fuzzy.fill_merged), rows, other))
+    other = transpose(merging.count_columns, merging.scatter, rows)
+    assert_same(other, transpose(python_of(merging.count_columns), python_of(merging.scatter), rows))
+    merged = merge(merging.count_merged, merging.fill_merged, rows, other)
+    assert_same(merged, merge(python_of(merging.count_merged), python_of(merging.fill_merged), rows, other))
     assert merged[0][-1] > 0

@@ -13,8 +13,8 @@ import scanpy as sc
 from sklearn.neighbors import KNeighborsClassifier
 
 import vicinal as vc
-from vicinal.adata.adopt import STUDENT_STEPS
 from vicinal.api import InputError, ModelError
+from vicinal.backends.objective.tsne import PLACEMENT
 from vicinal.models.manifest import N_STEPS, parse_handle
 
 
@@ -166,10 +166,11 @@ def test_new_cells_go_down_the_curve_of_the_tool(adata: ad.AnnData) -> None:
     for basis in ("X_umap", "X_tsne", "X_other"):
         vc.models.adopt(adata, basis)
         manifest = parse_handle(adata.uns[basis[2:]]["model"])
-        found[basis] = (manifest.params.get("a"), manifest.params.get("b"), manifest.placement["n_steps"])
+        stated = {**manifest.params, **manifest.placement}
+        found[basis] = (stated.get("a"), stated.get("b"), stated["n_steps"])
     recorded = adata.uns["umap"]["params"]
     assert found == {
         "X_umap": (pytest.approx(recorded["a"]), pytest.approx(recorded["b"]), N_STEPS),
-        "X_tsne": (1.0, 1.0, STUDENT_STEPS),
+        "X_tsne": (1.0, 1.0, PLACEMENT["n_steps"]),
         "X_other": (None, None, N_STEPS),
     }

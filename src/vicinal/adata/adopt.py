@@ -11,6 +11,7 @@ from typing import Any
 import anndata as ad
 import numpy as np
 
+from vicinal.backends.objective.tsne import PLACEMENT
 from vicinal.contract.data import Layout
 from vicinal.contract.errors import InputError
 from vicinal.contract.options import EmbedOptions, Unset
@@ -29,9 +30,6 @@ from .write import put_handle, storable
 
 ADOPTED = {"map": "adopted"}
 """What stands in place of the backends."""
-STUDENT, STUDENT_STEPS = {"a": 1.0, "b": 1.0}, 400
-"""The kernel of t-SNE as a curve (van der Maaten and Hinton 2008, JMLR 9:2579), and the steps that new cells take down
-it: with so many, halves of pbmc3k, worm_l2 and paul15 kept more neighbours in t-SNE maps of the other halves."""
 N_LOOKED_AT = 15
 BY_CHANCE = 3
 """Times as many kept neighbours as by chance, below which the representation is doubted."""
@@ -57,19 +55,17 @@ def adopt_map(
     layout = _read_map(adata, keys.obsm)
     representation, metric = _representation(adata, use_rep, n_pcs, metric)
     columns = {"name": representation.name, "n_features": representation.values.shape[1], "n_pcs": representation.n_pcs}
-    params, steps = _params(adata.uns.get(keys.uns)), {}
-    if "tsne" in keys.obsm.lower():
-        params, steps = {**params, **STUDENT}, {"n_steps": STUDENT_STEPS}
+    placement = PLACEMENT if "tsne" in keys.obsm.lower() else {}
     record = {
-        **steps,
         "kind": LANDMARKS,
         "method": keys.obsm.removeprefix("X_"),
         "backends": ADOPTED,
         "versions": {"vicinal": metadata.version("vicinal")},
-        "params": {**params, "adopted": True},
+        "params": {**_params(adata.uns.get(keys.uns)), "adopted": True},
         "representation": columns,
         "metric": metric,
         "n_neighbors": int(n_neighbors),
+        "placement": {**placement, "n_neighbors": int(n_neighbors)},
     }
     handle = handle_of(record, keys.obsm)
     _try_out(handle, representation, layout, feature_names(adata, columns))

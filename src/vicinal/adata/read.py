@@ -14,6 +14,7 @@ from vicinal.contract.data import MISSING, Graph, Neighbors
 from vicinal.contract.errors import InputError, did_you_mean, listing
 from vicinal.contract.options import EmbedOptions
 from vicinal.contract.source import Representation, Source, StoredNeighbors
+from vicinal.pipeline.plan import stored_neighbors_wanted
 from vicinal.pipeline.rows import is_sorted
 from vicinal.pipeline.spool import is_in_file, is_spooled
 from vicinal.plugin.manager import get_manager
@@ -58,7 +59,7 @@ def read(adata: ad.AnnData, options: EmbedOptions, known: Representation | None 
         labels=labels,
         fixed=fixed,
         obsm_keys=tuple(adata.obsm),
-        notes=tuple(text for text in (note, pinned, labelled) if text),
+        notes=tuple(text for text in (note, "" if stored is None else stored.note, pinned, labelled) if text),
     )
 
 
@@ -85,17 +86,18 @@ def read_stored_neighbors(adata: ad.AnnData, options: EmbedOptions) -> StoredNei
     entry = _neighbors_entry(adata, key, required=options.neighbors_key is not None)
     if entry is None:
         return None
-    fresh = options.fresh_neighbors
+    wanted = stored_neighbors_wanted(options, adata.n_obs)
     graph: Graph | None = None
     neighbors: Neighbors | None = None
-    if not fresh or options.graph == "precomputed":
+    note = ""
+    if options.graph == "precomputed" or (wanted is None and not options.fresh_neighbors):
         graph = _read_graph(_slot(adata, entry, "connectivities", key), f"the connectivities of {key!r}", adata.n_obs)
-    if fresh == ("n_neighbors",):
+    if wanted is not None:
         distances = _slot(adata, entry, "distances", key, required=False)
-        neighbors = None if distances is None else _read_distances(distances, key, adata.n_obs)
+        neighbors, note = _read_enough(distances, key, adata.n_obs, wanted, every_cell=options.n_neighbors is None)
     params = _recorded_params(entry)
     n_neighbors = _as_int(params.get("n_neighbors"))
-    return StoredNeighbors(key=key, graph=graph, neighbors=neighbors, n_neighbors=n_neighbors, params=params)
+    return StoredNeighbors(key=key, graph=graph, neighbors=neighbors, n_neighbors=n_neighbors, params=params, note=note)
 
 
 def _neighbors_entry(adata: ad.AnnData, key: str, *, required: bool) -> Mapping[str, Any] | None:
@@ -145,18 +147,30 @@ def _check_square(matrix: Any, name: str, n_obs: int) -> None:
         raise InputError(f"{name}: shape {matrix.shape} does not fit {n_obs} cells; {expected}")
 
 
-def _read_distances(matrix: Any, key: str, n_obs: int) -> Neighbors:
-    """Turn sparse distances, ragged and with or without the cell itself, into a table."""
+def _read_enough(matrix: Any, key: str, n_obs: int, wanted: Any, *, every_cell: bool) -> tuple[Neighbors | None, str]:
+    """Return stored distances as a table if they hold the neighbours wanted, of every cell or of some, else why not."""
+    if matrix is None:
+        return None, f"no distances are stored under {key!r}: neighbours are searched"
     _check_square(matrix, f"the distances of {key!r}", n_obs)
     coo = sparse.coo_matrix(matrix)
     keep = (coo.row != coo.col) & np.isfinite(coo.data)
     rows, columns, values = coo.row[keep], coo.col[keep], coo.data[keep]
+    counts = np.bincount(rows, minlength=n_obs)
+    held = int(counts.min() if every_cell else counts.max())
+    if isinstance(wanted, int | np.integer) and held < wanted - 1:
+        of = "of a cell" if counts.min() == counts.max() else "of some cells" if every_cell else "of a cell at most"
+        return None, f"{held} neighbours {of} are stored under {key!r}, {wanted - 1} are wanted: they are searched"
+    return _as_table(rows, columns, values, counts), ""
+
+
+def _as_table(rows: np.ndarray, columns: np.ndarray, values: np.ndarray, counts: np.ndarray) -> Neighbors:
+    """Return distances, given by row and column, as a table, ragged where rows have different numbers of them."""
     order = np.lexsort((columns, values, rows))
     rows, columns, values = rows[order], columns[order], values[order]
-    counts = np.bincount(rows, minlength=n_obs)
+    n_obs = len(counts)
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     place = (rows, np.arange(len(rows)) - starts[rows])
-    indices = np.full((n_obs, int(counts.max(initial=0))), MISSING, dtype=np.int32)
+    indices = np.full((n_obs, int(counts.max())), MISSING, dtype=np.int32)
     distances = np.full(indices.shape, np.inf, dtype=np.float32)
     indices[place], distances[place] = columns, values
     return Neighbors(indices=indices, distances=distances)

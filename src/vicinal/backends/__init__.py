@@ -8,7 +8,7 @@ from __future__ import annotations
 from vicinal.contract.spec import BackendSpec
 from vicinal.plugin.hookspecs import hookimpl
 
-from .graph import edgeless, fuzzy, precomputed
+from .graph import edgeless, fixed_sigma, fuzzy, perplexity, precomputed, uniform
 from .init import array, map, obsm, paga, pca, random, sample_place, spectral
 from .knn import exact, given, ivf, pynndescent, transformer
 from .objective import tsne, umap, umap_learn
@@ -24,6 +24,9 @@ MODULES = (
     fuzzy,
     precomputed,
     edgeless,
+    perplexity,
+    fixed_sigma,
+    uniform,
     spectral,
     pca,
     random,

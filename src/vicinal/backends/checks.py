@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Sequence
 from typing import Any
 
-from vicinal.contract.errors import InputError
+from vicinal.contract.errors import InputError, did_you_mean, listing
 
 
 def require_number(name: str, value: Any, *, low: float, high: float = math.inf, above: bool = False) -> None:
@@ -32,3 +33,10 @@ def require_count(name: str, value: Any) -> None:
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
         msg = f"{name}={value!r} is not allowed; give a positive integer"
         raise InputError(msg)
+
+
+def require_one_of(name: str, value: Any, allowed: Sequence[str]) -> None:
+    """Raise `InputError` unless ``value`` is one of some words."""
+    if not isinstance(value, str) or value not in allowed:
+        hint = did_you_mean(str(value), allowed)
+        raise InputError(f"{name}={value!r} is not allowed; give one of {listing(allowed)}.{hint}")

@@ -53,6 +53,8 @@ class StoredNeighbors:
         As the AnnData states it (the cell itself counted), else from the table.
     params
         What ``uns`` says of how they were made.
+    note
+        Why they do not suffice, where it was to be them.
     """
 
     key: str
@@ -60,6 +62,7 @@ class StoredNeighbors:
     neighbors: Neighbors | None
     n_neighbors: int | None
     params: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,7 +39,14 @@ class Knn(Protocol):
 
 @runtime_checkable
 class GraphBuilder(Protocol):
-    """Turns neighbours into weights."""
+    """Turns neighbours into weights.
+
+    It may also have
+
+    - ``n_neighbors(n_obs)``, how many neighbours it wants where the user names no number, the cell itself counted.
+    - ``prepare(n_obs, n_neighbors)``, called before any work with the number it will get, to raise `InputError`, or to
+      return a note, possibly empty, on what it makes of that.
+    """
 
     def build(self, request: GraphRequest) -> Graph:
         """Return the graph."""
@@ -142,8 +149,8 @@ class MetricForm:
 class NormalizedForm:
     """An objective whose kernel is divided by its sum over all pairs, as a family and its parameters.
 
-    ``student_t`` is ``(1 + d^2 / dof)^-dof``, its parameter ``dof``. With P the weights of the graph over their sum, the
-    loss is ``sum P log P - sum P log w + log sum w``, the last sum over all pairs.
+    ``student_t`` is ``(1 + d^2 / dof)^-dof``, its parameter ``dof``. With P the weights of the graph over their sum,
+    the loss is ``sum P log P - sum P log w + log sum w``, the last sum over all pairs.
     """
 
     family: str

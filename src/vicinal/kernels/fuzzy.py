@@ -1,4 +1,4 @@
-"""Kernels of the fuzzy simplicial set: a bandwidth and memberships per row, then the set operation on sorted rows.
+"""Kernels of the fuzzy simplicial set: a bandwidth and memberships per row, then the set operation (`merging.py`).
 
 Follows McInnes, Healy and Melville (2018), arXiv:1802.03426, section 3.1. A neighbour table is int32 columns and
 float32 distances, both ``(n, k)``, nearest first, the row itself left out. A neighbour whose column is negative or
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compile import inline, kernel
+from .merging import UNION, CompressedRows, insert, with_transpose
 from .parallel import over_rows
 
 TOLERANCE = 1e-5
@@ -23,9 +24,6 @@ NEAR = 1e-6  # of the target: one more step of Newton's is then exact
 SLIGHT = 0.02  # change of the sum with the logarithm of the bandwidth, below which it is not followed
 CLOSE = 0.01  # relative distance from the root within which the sum is taken for straight
 MARGIN = 0.3 * TOLERANCE
-
-CompressedRows = tuple[NDArray[np.signedinteger], NDArray[np.int32], NDArray[np.float32]]
-"""``indptr``, ``indices``, ``weights``."""
 
 
 def smooth_distances(
@@ -79,12 +77,6 @@ def membership_rows(
     return columns, weights, counts
 
 
-def packed(columns: NDArray[np.int32], weights: NDArray[np.float32], counts: NDArray[np.int64]) -> CompressedRows:
-    """Return the rows one after the other, without symmetrisation."""
-    there = np.arange(columns.shape[1]) < counts[:, None]
-    return _narrow(_starts(counts)), columns[there], weights[there]
-
-
 def symmetrized(
     columns: NDArray[np.int32],
     weights: NDArray[np.float32],
@@ -96,41 +88,12 @@ def symmetrized(
 
     With A the memberships and mix the ratio: mix (A + A' - A * A') + (1 - mix) A * A', products elementwise.
     """
-    n_rows, mix = len(columns), float(set_op_mix_ratio)
-    other = transposed(columns, weights, counts)
-    sizes = np.zeros(n_rows, np.int64)
-    over_rows(lambda a, b: count_merged(columns, weights, counts, *other, mix, sizes, a, b), n_rows, n_jobs)
-    starts = _starts(sizes)
-    merged_columns, merged_weights = np.empty(starts[-1], np.int32), np.empty(starts[-1], np.float32)
-
-    def work(start: int, stop: int) -> None:
-        fill_merged(columns, weights, counts, *other, mix, starts, merged_columns, merged_weights, start, stop)
-
-    over_rows(work, n_rows, n_jobs)
-    return _narrow(starts), merged_columns, merged_weights
-
-
-def transposed(columns: NDArray[np.int32], weights: NDArray[np.float32], counts: NDArray[np.int64]) -> CompressedRows:
-    """Return the transpose as compressed rows, sorted, by counting."""
-    starts = np.zeros(len(columns) + 1, np.int64)
-    count_columns(columns, counts, starts)
-    starts = np.cumsum(starts)
-    other_columns, other_weights = np.empty(starts[-1], np.int32), np.empty(starts[-1], np.float32)
-    scatter(columns, weights, counts, starts[:-1].copy(), other_columns, other_weights)
-    return starts, other_columns, other_weights
+    return with_transpose(columns, weights, counts, UNION, float(set_op_mix_ratio), n_jobs)
 
 
 def _table(indices: np.ndarray, distances: np.ndarray) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     # Writable and contiguous, so that one compiled variant serves every caller.
     return np.require(indices, np.int32, ["C", "W"]), np.require(distances, np.float32, ["C", "W"])
-
-
-def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-
-
-def _narrow(starts: NDArray[np.int64]) -> NDArray[np.signedinteger]:
-    return starts.astype(np.int32) if starts[-1] <= np.iinfo(np.int32).max else starts
 
 
 @inline
@@ -276,136 +239,6 @@ def weigh_rows(
             weight = np.float32(1)
             if beyond > 0 and sigmas[i] > 0:
                 weight = np.exp(-(beyond / sigmas[i]))
-            place = n_kept
-            while place > 0 and columns[i, place - 1] > column:
-                place -= 1
-            repeated = place > 0 and columns[i, place - 1] == column
-            if repeated or weight <= 0:
-                continue
-            for p in range(n_kept, place, -1):
-                columns[i, p], weights[i, p] = columns[i, p - 1], weights[i, p - 1]
-            columns[i, place], weights[i, place] = column, weight
-            n_kept += 1
+            if weight > 0:
+                n_kept = insert(columns[i], weights[i], n_kept, column, weight)
         counts[i] = n_kept
-
-
-@kernel
-def count_columns(columns: np.ndarray, counts: np.ndarray, starts: np.ndarray) -> None:
-    """Add to ``starts[c + 1]`` the number of entries in column c."""
-    for i in range(len(counts)):
-        for p in range(counts[i]):
-            starts[columns[i, p] + 1] += 1
-
-
-@kernel
-def scatter(
-    columns: np.ndarray,
-    weights: np.ndarray,
-    counts: np.ndarray,
-    cursors: np.ndarray,
-    other_columns: np.ndarray,
-    other_weights: np.ndarray,
-) -> None:
-    """Write each entry where the cursor of its column stands; rows come in order, so the result is sorted."""
-    for i in range(len(counts)):
-        for p in range(counts[i]):
-            place = cursors[columns[i, p]]
-            cursors[columns[i, p]] = place + 1
-            other_columns[place], other_weights[place] = i, weights[i, p]
-
-
-@inline
-def combined(weight: np.float32, other: np.float32, mix: float) -> np.float32:
-    """Return the mixed union and intersection of two memberships."""
-    both = weight * other
-    value = mix * (weight + other - both) + (1.0 - mix) * both
-    # Rounding may carry the union past 1.
-    return np.float32(value) if value < 1.0 else np.float32(1)
-
-
-@inline
-def merge_row(
-    row_columns: np.ndarray,
-    row_weights: np.ndarray,
-    n_row: int,
-    other_columns: np.ndarray,
-    other_weights: np.ndarray,
-    mix: float,
-    out_columns: np.ndarray,
-    out_weights: np.ndarray,
-) -> int:
-    """Write the merged row to the front of the outputs and return its length."""
-    p, q, n_out = 0, 0, 0
-    n_other = len(other_columns)
-    while p < n_row or q < n_other:
-        take = p < n_row and (q >= n_other or row_columns[p] <= other_columns[q])
-        take_other = q < n_other and (p >= n_row or other_columns[q] <= row_columns[p])
-        column = row_columns[p] if take else other_columns[q]
-        weight, other = np.float32(0), np.float32(0)
-        if take:
-            weight = row_weights[p]
-            p += 1
-        if take_other:
-            other = other_weights[q]
-            q += 1
-        value = combined(weight, other, mix)
-        if value > 0:
-            out_columns[n_out], out_weights[n_out] = column, value
-            n_out += 1
-    return n_out
-
-
-@kernel
-def count_merged(
-    columns: np.ndarray,
-    weights: np.ndarray,
-    counts: np.ndarray,
-    starts: np.ndarray,
-    other_columns: np.ndarray,
-    other_weights: np.ndarray,
-    mix: float,
-    sizes: np.ndarray,
-    start: int,
-    stop: int,
-) -> None:
-    """Write the lengths that rows ``start`` to ``stop`` have once merged."""
-    longest = 0
-    for i in range(start, stop):
-        longest = max(longest, counts[i] + starts[i + 1] - starts[i])
-    spare_columns, spare_weights = np.empty(longest, np.int32), np.empty(longest, np.float32)
-    for i in range(start, stop):
-        a, b = starts[i], starts[i + 1]
-        sizes[i] = merge_row(
-            columns[i], weights[i], counts[i], other_columns[a:b], other_weights[a:b], mix, spare_columns, spare_weights
-        )
-
-
-@kernel
-def fill_merged(
-    columns: np.ndarray,
-    weights: np.ndarray,
-    counts: np.ndarray,
-    starts: np.ndarray,
-    other_columns: np.ndarray,
-    other_weights: np.ndarray,
-    mix: float,
-    merged_starts: np.ndarray,
-    merged: np.ndarray,
-    merged_weights: np.ndarray,
-    start: int,
-    stop: int,
-) -> None:
-    """Write the merged rows ``start`` to ``stop`` in their places."""
-    for i in range(start, stop):
-        a, b = starts[i], starts[i + 1]
-        x, y = merged_starts[i], merged_starts[i + 1]
-        merge_row(
-            columns[i],
-            weights[i],
-            counts[i],
-            other_columns[a:b],
-            other_weights[a:b],
-            mix,
-            merged[x:y],
-            merged_weights[x:y],
-        )

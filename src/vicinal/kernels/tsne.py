@@ -1,8 +1,8 @@
 """The parts of a step of t-SNE that are no field: attraction along edges, all pairs of few cells, the step itself.
 
-With ``w_ij = (1 + d_ij^2 / dof)^-dof``, ``Z`` the sum of w over all ordered pairs and ``P`` the affinities, a quarter of
-the gradient of the divergence is ``sum_j p_ij (y_i - y_j) / (1 + d_ij^2 / dof)`` less the same with ``w_ij / Z`` for
-``p_ij`` (van der Maaten and Hinton 2008, JMLR 9:2579; for dof, Kobak et al. 2019, arXiv:1902.05804).
+With ``w_ij = (1 + d_ij^2 / dof)^-dof``, ``Z`` the sum of w over all ordered pairs and ``P`` the affinities, a quarter
+of the gradient of the divergence is ``sum_j p_ij (y_i - y_j) / (1 + d_ij^2 / dof)`` less the same with ``w_ij / Z``
+for ``p_ij`` (van der Maaten and Hinton 2008, JMLR 9:2579; for dof, Kobak et al. 2019, arXiv:1902.05804).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def attract(
     ends: NDArray[np.uint32],
     weights: NDArray[np.float32],
     places: NDArray[np.float32],
-    per_dof: float,
+    per_dof: np.float32,
     pulls: NDArray[np.float32],
     start: int,
     stop: int,
@@ -56,7 +56,7 @@ def attraction_loss(
     ends: NDArray[np.uint32],
     weights: NDArray[np.float32],
     places: NDArray[np.float32],
-    per_dof: float,
+    per_dof: np.float32,
     start: int,
     stop: int,
 ) -> float:
@@ -72,7 +72,7 @@ def attraction_loss(
 @kernel
 def repel_all(
     places: NDArray[np.float32],
-    dof: float,
+    dof: np.float32,
     gradient: NDArray[np.float32],
     start: int,
     stop: int,
@@ -101,11 +101,11 @@ def descend(
     pulls: NDArray[np.float32],
     field: NDArray[np.float32],
     stays: NDArray[np.bool_],
-    exaggeration: float,
-    field_factor: float,
-    rate: float,
-    momentum: float,
-    longest: float,
+    exaggeration: np.float32,
+    field_factor: np.float32,
+    rate: np.float32,
+    momentum: np.float32,
+    longest: np.float32,
     new_places: NDArray[np.float32],
     new_moves: NDArray[np.float32],
     new_gains: NDArray[np.float32],
@@ -157,7 +157,7 @@ def arrange(
     indptr: NDArray[np.signedinteger],
     indices: NDArray[np.int32],
     weights: NDArray[np.float32],
-    scale: float,
+    scale: np.float32,
     order: NDArray[np.int32],
     rank: NDArray[np.uint32],
     starts: NDArray[np.int64],

@@ -146,7 +146,8 @@ def _at_means(neighbors: Neighbors, model: Model, n_jobs: int) -> Layout:
 def _at_medians_and_down(neighbors: Neighbors, model: Model, n_jobs: int) -> Layout:
     from vicinal.kernels.placement import weighted_medians
 
-    n_steps, curve = _n_steps(model.manifest.placement), _curve(model.manifest.params)
+    placement = model.manifest.placement
+    n_steps, curve = _n_steps(placement), _curve({**model.manifest.params, **placement})
     places = _filled(weighted_medians, neighbors, model.arrays["layout"], n_jobs)
     if n_steps and curve is not None:
         _descend(neighbors, model.arrays["layout"], curve, n_steps, places, n_jobs)

@@ -71,7 +71,7 @@ class Manifest:
     representation
         ``name``, ``n_features``, ``n_pcs`` and ``metric`` of what the map was made from; None for a graph alone.
     placement
-        ``rule``, ``n_neighbors`` and ``n_steps``.
+        ``rule``, ``n_neighbors`` and ``n_steps``; ``a`` and ``b`` where the objective has no such parameters.
     features
         Names of the representation's columns where they are genes; None elsewhere.
     n_obs_reference
@@ -209,7 +209,7 @@ def manifest_of_map(reusable: Mapping[str, Any], basis: str) -> Manifest:
     ----------
     reusable
         ``kind``, ``method``, ``backends``, ``versions``, ``params``, ``representation`` (``name``, ``n_features``,
-        ``n_pcs``, or None), ``metric`` and ``n_neighbors`` of the map; ``n_steps`` for other than 10.
+        ``n_pcs``, or None), ``metric`` and ``n_neighbors`` of the map; ``placement``, what of it is not as by default.
     basis
         ``obsm`` key the map is written to.
     """
@@ -224,7 +224,8 @@ def manifest_of_map(reusable: Mapping[str, Any], basis: str) -> Manifest:
         placement={
             "rule": PLACEMENT_RULE,
             "n_neighbors": reusable["n_neighbors"],
-            "n_steps": reusable.get("n_steps", N_STEPS),
+            "n_steps": N_STEPS,
+            **reusable.get("placement", {}),
         },
         basis=basis,
     )

@@ -205,6 +205,10 @@ def _fuzzy_memory(size: Sizes, params: Any) -> float:
     return size.graph + max(table, _supervision_memory(size))
 
 
+def _affinities_memory(size: Sizes, params: Any) -> float:
+    return size.graph + 2 * size.table + 48 * size.n_obs
+
+
 def _supervision_memory(size: Sizes) -> float:
     return 13 * size.n_edges if size.supervised else 0
 
@@ -258,6 +262,9 @@ COSTS = {
     "knn ivf": Cost(_ivf_memory, _ivf_work, 0.1),
     "knn given": Cost(lambda size, _: 4 * size.table, lambda size, _: size.n_obs * size.k, 1.0),
     "graph fuzzy": Cost(_fuzzy_memory, lambda size, _: size.n_obs * size.k, 0.4),
+    "graph perplexity": Cost(_affinities_memory, lambda size, _: size.n_obs * size.k, 0.2),
+    "graph fixed_sigma": Cost(_affinities_memory, lambda size, _: size.n_obs * size.k, 0.4),
+    "graph uniform": Cost(_affinities_memory, lambda size, _: size.n_obs * size.k, 0.4),
     "graph precomputed": Cost(_precomputed_memory, _precomputed_work, 1.0),
     "graph edgeless": Cost(lambda size, _: 0, _linear, 1.0),
     "init spectral": Cost(_spectral_memory, lambda size, _: size.n_edges + 8 * size.n_obs, 0.5),
@@ -396,7 +403,8 @@ def _n_edges(plan: Plan, source: Source, k: int) -> int:
         return 0
     if graph.name == "precomputed" and stored is not None and stored.graph is not None:
         return len(stored.graph.indices)
-    share = EDGES_A_NEIGHBOR if getattr(graph.params, "symmetrize", True) else 1.0
+    is_symmetric = getattr(graph.params, "symmetrize", True) not in (False, "none")
+    share = EDGES_A_NEIGHBOR if is_symmetric else 1.0
     return min(int(share * plan.n_obs * k), plan.n_obs * (plan.n_obs - 1))
 
 

@@ -47,7 +47,7 @@ def identify_graph(graph: Graph) -> str:
     return digest.hexdigest()
 
 
-def digests_of(source: Source, rows: RowOrder) -> dict[str, str]:
+def digests_of(plan: Plan, source: Source, rows: RowOrder) -> dict[str, str]:
     """Return a SHA-256 of each thing that was read, by name; ``rows`` is the order that the source was sorted in."""
     stored = source.stored
     arrays: dict[str, np.ndarray | None] = {
@@ -59,7 +59,8 @@ def digests_of(source: Source, rows: RowOrder) -> dict[str, str]:
     digests = {name: _digest(array) for name, array in arrays.items() if array is not None}
     if stored is not None and stored.graph is not None:
         digests["stored_graph"] = identify_graph(stored.graph)
-    if stored is not None and stored.neighbors is not None:
+    is_table_used = "knn" in plan.stages and plan.neighbors_key is not None
+    if is_table_used and stored is not None and stored.neighbors is not None:
         table = rows.sort_neighbors(stored.neighbors)
         digests["stored_neighbors"] = _digest(table.indices, table.distances)
     return digests

@@ -27,7 +27,7 @@ from . import policy
 from .course import Course, hand_on_callbacks, plan_course, planned_epochs
 from .forecast import Forecast, forecast, sizes
 from .phases import check_phases, check_takes_phases, own_phases
-from .route import route
+from .route import route, taken_by
 
 MAX_COMPONENTS = 10
 LABEL_SCORE = "label_accuracy"
@@ -181,10 +181,10 @@ def make_plan(source: Source, options: EmbedOptions, manager: Manager | None = N
     picks = pick_stages(source, options, preset, manager)
     if course.phases:
         _check_takes_phases(picks["optimizer"], manager)
-    n_neighbors, notes = count_neighbors(source, options, preset, needed="knn" in picks)
     scores = _pick_scores(source, preset, manager)
     chosen = build(picks, scores, _params_of(options, picks["optimizer"]), preset.defaults, manager)
     stages = {c.stage: c for c in chosen if c.stage != "score"}
+    n_neighbors, notes = count_neighbors(source, options, preset, stages)
     _check_forms(stages)
     _check_components(stages, options.n_components)
     _check_metric(stages.get("knn"), options)
@@ -339,8 +339,8 @@ def plan_neighbors(source: Source, options: EmbedOptions, manager: Manager | Non
         raise InputError("graph: the weights are computed here; give the name of a graph backend, such as 'fuzzy'")
     for pick in picks.values():
         _check_inputs(pick, source, manager)
-    n_neighbors, notes = count_neighbors(source, options, preset, needed=True)
     chosen = build(picks, [], options.params, preset.defaults, manager)
+    n_neighbors, notes = count_neighbors(source, options, preset, {c.stage: c for c in chosen})
     _check_metric(chosen[0], options)
     return Plan(
         method="neighbors",
@@ -594,11 +594,23 @@ def _capabilities_of(backend: Any, default: Capabilities) -> Capabilities:
 
 
 def count_neighbors(
-    source: Source, options: EmbedOptions, preset: Preset, *, needed: bool
+    source: Source, options: EmbedOptions, preset: Preset, stages: Mapping[str, Choice]
 ) -> tuple[int | None, list[str]]:
-    """Return the number of neighbours, the cell itself counted, and a note where it was clipped."""
-    asked, n_obs = options.n_neighbors, source.n_obs
-    held = _neighbors_held(options.knn, n_obs)
+    """Return the number of neighbours, the cell itself counted, and notes on where less is made of it."""
+    held, graph = _neighbors_held(options.knn, source.n_obs), stages["graph"].backend
+    _check_asked(options.n_neighbors, source.n_obs, held)
+    if "knn" not in stages:
+        return (source.stored.n_neighbors if source.stored else None), []
+    n_neighbors, clipped = _wanted(options, preset, graph, source.n_obs, held)
+    prepared = graph.prepare(source.n_obs, n_neighbors) if hasattr(graph, "prepare") else ""
+    notes = [note for note in (clipped, prepared) if note]
+    for note in notes:
+        logger.info(note)
+    return n_neighbors, notes
+
+
+def _check_asked(asked: Any, n_obs: int, held: int | None) -> None:
+    """Raise where the number of neighbours that was asked for cannot be had."""
     if asked is not None and (not _is_integer(asked) or asked < 2):
         raise InputError(
             f"n_neighbors={asked!r} is not allowed; give an integer from 2, the cell itself counted, to below {n_obs}"
@@ -609,17 +621,39 @@ def count_neighbors(
     if asked is not None and held is not None and asked > held:
         msg = f"n_neighbors={asked} is not allowed: the knn arrays hold {held} neighbours, the cell itself counted"
         raise InputError(msg)
-    if not needed:
-        return (source.stored.n_neighbors if source.stored else None), []
-    if asked is not None:
-        return int(asked), []
+
+
+def _wanted(options: EmbedOptions, preset: Preset, graph: Any, n_obs: int, held: int | None) -> tuple[int, str]:
+    """Return how many neighbours a graph is made from, the cell itself counted, and a note where that was clipped."""
+    if options.n_neighbors is not None:
+        return int(options.n_neighbors), ""
     if held is not None:
-        return held, []
-    if preset.n_neighbors > n_obs:
-        note = f"n_neighbors clipped from {preset.n_neighbors} to {n_obs}: there are {n_obs} cells"
-        logger.info(note)
-        return n_obs, [note]
-    return preset.n_neighbors, []
+        return held, ""
+    if hasattr(graph, "n_neighbors"):
+        return graph.n_neighbors(n_obs), ""
+    if preset.n_neighbors <= n_obs:
+        return preset.n_neighbors, ""
+    return n_obs, f"n_neighbors clipped from {preset.n_neighbors} to {n_obs}: there are {n_obs} cells"
+
+
+def stored_neighbors_wanted(options: EmbedOptions, n_obs: int, manager: Manager | None = None) -> int | None:
+    """Return how many neighbours stored distances must hold to be used, the cell itself counted; None for no use.
+
+    They are used where the preset names a graph that is made from neighbours and nothing asks for other ones, and where
+    ``n_neighbors`` is all that does.
+    """
+    manager = manager or get_manager()
+    if options.fresh_neighbors == ("n_neighbors",):
+        return options.n_neighbors
+    if options.fresh_neighbors or not isinstance(options.method, str):
+        return None
+    preset = manager.preset(options.method)
+    pick = Pick("graph", preset.stages.get("graph", "auto"), f"the preset {preset.name!r}")
+    if pick.name == "auto" or "neighbors" not in _needs(pick, manager):
+        return None
+    entry = manager.resolve(pick.stage, pick.name)
+    given = taken_by(options.params, pick.stage, pick.name, entry.spec.fields)  # type: ignore[union-attr]
+    return _wanted(options, preset, _build_one(pick, entry, given, preset.defaults, manager).backend, n_obs, None)[0]
 
 
 def _neighbors_held(knn: Any, n_obs: int) -> int | None:

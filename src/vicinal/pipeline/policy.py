@@ -24,9 +24,10 @@ def auto_knn(source: Source, options: EmbedOptions) -> tuple[str, str]:
     from vicinal.backends.knn.exact import OWN, SYNONYMS, is_known
 
     if source.stored is not None and source.stored.neighbors is not None:
-        wanted = options.n_neighbors or 0
-        if wanted - 1 <= source.stored.neighbors.k:
-            return "given", f"the {wanted} nearest of the neighbours stored under {source.stored.key!r}"
+        wanted = options.n_neighbors
+        if wanted is None or wanted - 1 <= source.stored.neighbors.k:
+            number = "" if wanted is None else f"{wanted} "
+            return "given", f"the {number}nearest of the neighbours stored under {source.stored.key!r}"
     if callable(options.metric):
         return "pynndescent", "the metric is a function"
     if options.metric in (*OWN, *SYNONYMS) and source.n_obs <= EXACT_UP_TO:

@@ -271,7 +271,7 @@ def _what_counts(sub_plans: str | None) -> Any:
 
 def _check_inputs(plan: Plan, source: Source, record: MapRecord) -> None:
     rows = rows_in_order(plan, source)
-    now = digests_of(rows.sort(source), rows)
+    now = digests_of(plan, rows.sort(source), rows)
     for name in record.inputs:
         if now.get(name) != record.inputs[name]:
             what, use_rep = INPUTS.get(name, name), record.params.get("use_rep")

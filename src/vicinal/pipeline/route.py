@@ -60,6 +60,12 @@ def route(
     return routed
 
 
+def taken_by(params: Mapping[str, Any], stage: str, backend: str, fields: Sequence[str]) -> dict[str, Any]:
+    """Return those of the parameters that one backend has, whatever the others are."""
+    owned = ((*_owners(given, [(stage, backend, fields)]), value) for given, value in params.items())
+    return {name: value for owners, name, value in owned if owners}
+
+
 def _owners(given: str, takers: Sequence[tuple[str, str, Sequence[str]]]) -> tuple[list[tuple[str, str]], str]:
     prefix, separator, rest = given.partition(SEPARATOR)
     if separator and rest:

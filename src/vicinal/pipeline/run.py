@@ -326,7 +326,7 @@ class Run:
         assert self.source.representation is not None
         request = score_request(
             self.source.representation.values,
-            comparable(layout, _effective(self.plan.stages["objective"]).get("output_metric")),
+            comparable(layout, effective(self.plan.stages["objective"]).get("output_metric")),
             metric=self.plan.metric,
             labels=self.source.labels,
             seed=self._seed("score"),
@@ -355,6 +355,7 @@ class Run:
             "representation": self._representation_record(),
             "metric": plan.metric,
             "n_neighbors": plan.n_neighbors or min(FALLBACK_NEIGHBORS, plan.n_obs),
+            "placement": dict(getattr(self._objective, "placement", {})),
             "rows": None if self.source.representation is None else self.source.representation.values,
         }
         return EmbedResult(
@@ -366,7 +367,7 @@ class Run:
             timings={**self.timings, "total": sum(self.timings.values())},
             score=scores,
             reusable=reusable,
-            inputs=digests_of(self.source, self._rows),
+            inputs=digests_of(plan, self.source, self._rows),
             kept={name: self._rows.unsort_rows(values) for name, values in self._host.kept.items()},
             snapshots={epoch: self._rows.unsort_rows(kept) for epoch, kept in self._snapshots.items()}
             if plan.course.snapshots
@@ -618,16 +619,16 @@ def flat_params(plan: Plan) -> dict[str, Any]:
         "labels": plan.labels,
     }
     for choice in plan.stages.values():
-        for name, value in _effective(choice).items():
+        for name, value in effective(choice).items():
             params[name if name not in params else f"{choice.stage}__{name}"] = value
     for role, choice in plan.networks.items():
-        params |= {f"{role}__{name}": value for name, value in _effective(choice).items()}
+        params |= {f"{role}__{name}": value for name, value in effective(choice).items()}
     if plan.sub_plans:
         params["sub_plans"] = json.dumps([_what_decides(sub) for sub in plan.sub_plans], sort_keys=True)
     return params
 
 
-def _effective(choice: Choice) -> dict[str, Any]:
+def effective(choice: Choice) -> dict[str, Any]:
     """Return a backend's scalar parameters, those it worked out itself in place of None."""
     if not dataclasses.is_dataclass(choice.params):
         return {}

@@ -15,7 +15,7 @@ from vicinal.contract.options import EmbedOptions
 from vicinal.contract.source import Source
 from vicinal.pipeline.plan import plan_neighbors
 from vicinal.pipeline.rows import RowOrder
-from vicinal.pipeline.run import find_neighbors, make_graph, timed
+from vicinal.pipeline.run import effective, find_neighbors, make_graph, timed
 
 
 def neighbors(
@@ -40,8 +40,8 @@ def neighbors(
     adata
         Annotated data, cells in rows.
     n_neighbors
-        Neighbours of each cell, the cell itself counted; less than the number of cells. None for 15, or all cells
-        where there are fewer.
+        Neighbours of each cell, the cell itself counted; less than the number of cells. None for 15, or what ``graph``
+        wants: for ``"perplexity"`` three times the perplexity; all cells where there are fewer.
     use_rep, n_pcs, metric, knn, graph, random_state, n_jobs, **params
         As for `vicinal.tl.embed`.
     key_added
@@ -78,29 +78,31 @@ def neighbors(
     representation, note = read_representation(adata, options, None)
     source = Source(n_obs=adata.n_obs, representation=representation, notes=(note,) if note else ())
     plan = plan_neighbors(source, options)
+    knn_stage, graph_stage = plan.stages["knn"], plan.stages["graph"]
     timings: dict[str, float] = {}
     timer = functools.partial(timed, timings=timings)
     # An object of the user's may know the cells in the order they are stored in.
     by_name = not any(choice.is_object for choice in plan.stages.values())
     rows = RowOrder(adata.obs_names.to_numpy() if by_name else None)
     source, stored = rows.sort(source), rows.back()
-    found = find_neighbors(plan.stages["knn"], plan, source, timer)
-    if "given_neighbors" in plan.stages["knn"].capabilities.inputs:
+    found = find_neighbors(knn_stage, plan, source, timer)
+    if "given_neighbors" in knn_stage.capabilities.inputs:
         found = rows.sort_neighbors(found)
-    weighed = make_graph(plan.stages["graph"], plan, source, found, timer)
+    weighed = make_graph(graph_stage, plan, source, found, timer)
     target = duplicate(adata) if copy else adata
     put_neighbors(
         target,
         key_added=None if key_added == DEFAULT_NEIGHBORS else key_added,
         params={
             "n_neighbors": plan.n_neighbors,
-            "method": "umap",
+            "method": "umap" if graph_stage.name == "fuzzy" else graph_stage.name,
             "metric": plan.metric,
             "random_state": plan.random_state,
             "use_rep": plan.representation,
             "n_pcs": plan.n_pcs,
-            "knn": plan.stages["knn"].full_name,
-            "graph": plan.stages["graph"].full_name,
+            "knn": knn_stage.full_name,
+            "graph": graph_stage.full_name,
+            **effective(graph_stage),
         },
         distances=stored.sort_neighbors(found).to_csr(),
         connectivities=stored.sort_graph(weighed).to_scipy(),

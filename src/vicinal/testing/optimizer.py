@@ -185,19 +185,29 @@ class OptimizerConformance(Conformance):
 
 
 def expected_loss(request: OptimizeRequest, layout: Layout) -> float:
-    """Return the loss over all pairs that negative sampling has in expectation.
+    """Return the loss over all pairs: that of a `NormalizedForm`, else what negative sampling has in expectation.
 
-    Each use of an edge draws ``negative_sample_rate`` cells, so a cell repels every other one in proportion to
+    There each use of an edge draws ``negative_sample_rate`` cells, so a cell repels every other one in proportion to
     the weight of its own edges.
     """
     graph, objective = request.graph, request.objective
     difference = layout[:, None, :].astype(np.float64) - layout[None, :, :]
     squared = (difference**2).sum(axis=2)
     weights = graph.to_scipy().toarray().astype(np.float64)
+    if "normalized" in request.forms:
+        return normalized_loss(objective, squared, weights)
     per_pair = weights.sum(axis=1, keepdims=True) * objective.negative_sample_rate / graph.n_obs
     others = ~np.eye(graph.n_obs, dtype=bool)
     attraction = (weights * objective.attraction(squared))[others].sum()
     return float(attraction + (per_pair * objective.repulsion(squared))[others].sum())
+
+
+def normalized_loss(objective: Objective, squared: np.ndarray, weights: np.ndarray) -> float:
+    """Return the divergence of weights over their sum from the kernel over its sum, from squared distances."""
+    affinities = weights / (weights.sum() or 1)
+    present, others = affinities > 0, ~np.eye(len(weights), dtype=bool)
+    pulled = affinities[present] * (np.log(affinities[present]) + objective.attraction(squared[present]))
+    return float(pulled.sum() + np.log(objective.repulsion(squared[others]).sum()))
 
 
 def _overrides_of(backend: Any, request: OptimizeRequest) -> tuple[str, ...]:

@@ -76,7 +76,7 @@ class FuzzyGraph:
         return supervised(graph, request.labels, self.params.target_weight, request.n_jobs)
 
     def _joined(self, request: GraphRequest) -> Graph:
-        from vicinal.kernels import fuzzy
+        from vicinal.kernels import fuzzy, merging
 
         params, n_jobs = self.params, request.n_jobs
         assert request.neighbors is not None
@@ -86,7 +86,7 @@ class FuzzyGraph:
         if params.symmetrize:
             indptr, indices, weights = fuzzy.symmetrized(*rows, params.set_op_mix_ratio, n_jobs)
         else:
-            indptr, indices, weights = fuzzy.packed(*rows)
+            indptr, indices, weights = merging.packed(*rows)
         return Graph(indptr=indptr, indices=indices, weights=weights, directed=not params.symmetrize)
 
     def _connected(self, table: Neighbors) -> Neighbors:

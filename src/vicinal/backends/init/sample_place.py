@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.backends.checks import require_count, require_number
+from vicinal.backends.checks import require_count, require_number, require_one_of
 from vicinal.contract.data import Layout, Neighbors
-from vicinal.contract.errors import InputError, did_you_mean, listing
+from vicinal.contract.errors import InputError
 from vicinal.contract.requests import InitRequest
 from vicinal.contract.seeds import child_seed, generator
 from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities
@@ -83,8 +83,8 @@ class SamplePlaceParams:
             if getattr(self, name) is not None:
                 require_count(name, getattr(self, name))
         require_number("place_jitter", self.place_jitter, low=0)
-        _require_one_of("sampling", self.sampling, SAMPLINGS)
-        _require_one_of("place_by", self.place_by, ("median", "mean"))
+        require_one_of("sampling", self.sampling, SAMPLINGS)
+        require_one_of("place_by", self.place_by, ("median", "mean"))
         if not isinstance(self.sample_params, Mapping):
             given = type(self.sample_params).__name__
             raise InputError(f"sample_params is a {given}; give a dict of arguments, such as {{'n_epochs': 1000}}")
@@ -198,12 +198,6 @@ class Backend:
         spacing = (np.prod(sides) / len(places)) ** (1 / len(sides))
         draw = generator(child_seed(request.seed, "place"))
         return draw.normal(scale=self.params.place_jitter * spacing, size=(n_placed, len(sides)))
-
-
-def _require_one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        hint = did_you_mean(str(value), allowed)
-        raise InputError(f"{name}={value!r} is not allowed; give one of {listing(allowed)}.{hint}")
 
 
 SPEC = BackendSpec(

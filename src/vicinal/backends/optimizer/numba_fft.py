@@ -19,6 +19,7 @@ from vicinal.contract.stages import NormalizedForm
 
 from .checks import check_sizes, require_epochs, require_epochs_left, require_override
 from .repulsion import parts, repulsion_of, summed
+from .schedule import read_only
 
 FAMILY = "student_t"
 N_EPOCHS = 750
@@ -259,20 +260,36 @@ class FftRun:
         now, edges = self._now, self._affinities
         total = self._repulsion.evaluate(now.places, self._field, run)
         run(lambda a, b: attract(*edges.rows, now.places, self._per_dof, self._pulls, a, b), edges.parts)
-        rate = len(now.places) / exaggeration if learning_rate == AUTO else float(learning_rate)
-        settings = (
-            np.float32(exaggeration),
-            np.float32(0.5 / total if total > 0 else 0),
-            np.float32(rate),
-            np.float32(momentum),
-            np.float32(math.inf if max_step is None else max_step),
-        )
-        new = tuple(np.empty_like(now.places) for _ in range(3))
-        before = (now.places, now.moves, now.gains, self._pulls, self._field, self._stays[now.order])
-        run(lambda a, b: descend(*before, *settings, *new, a, b), edges.parts)
+        rate = np.float32(len(now.places) / exaggeration if learning_rate == AUTO else learning_rate)
+        pulled, pushed = np.float32(exaggeration), np.float32(0.5 / total if total > 0 else 0)
+        share, longest = np.float32(momentum), np.float32(math.inf if max_step is None else max_step)
+        places, moves, gains = (np.empty_like(now.places) for _ in range(3))
+        stays = self._stays[now.order]
+
+        def move(start: int, stop: int) -> None:
+            descend(
+                now.places,
+                now.moves,
+                now.gains,
+                self._pulls,
+                self._field,
+                stays,
+                pulled,
+                pushed,
+                rate,
+                share,
+                longest,
+                places,
+                moves,
+                gains,
+                start,
+                stop,
+            )
+
+        run(move, edges.parts)
         if not self._stays.any():
-            centre(new[0])
-        return State(now.epoch + 1, now.order, *new)
+            centre(places)
+        return State(now.epoch + 1, now.order, places, moves, gains)
 
 
 class Affinities:
@@ -289,7 +306,11 @@ class Affinities:
     """
 
     def __init__(self, graph: Graph) -> None:
-        self._graph = graph
+        self._given = (
+            read_only(graph.indptr, np.int64),
+            read_only(graph.indices, np.int32),
+            read_only(graph.weights, np.float32),
+        )
         self._order: NDArray[np.int32] | None = None
         total = float(graph.weights.sum(dtype=np.float64))
         self._scale = np.float32(1 / total if total > 0 else 0)
@@ -308,14 +329,17 @@ class Affinities:
         from vicinal.kernels.tsne import arrange
 
         self._order = None  # an interrupt must not leave half of it for the whole
-        graph, (starts, ends, shares) = self._graph, self.rows
-        rank = np.empty(graph.n_obs, dtype=np.uint32)
-        rank[order] = np.arange(graph.n_obs, dtype=np.uint32)
-        np.cumsum(np.diff(graph.indptr)[order], out=starts[1:])
-        given = (graph.indptr, graph.indices, graph.weights, self._scale, order, rank)
-        run(lambda a, b: arrange(*given, starts, ends, shares, a, b), parts(graph.n_obs))
-        wanted = np.linspace(0, starts[-1], len(parts(graph.n_obs)))
-        self.parts = np.unique([0, *np.searchsorted(starts, wanted[1:-1]), graph.n_obs])
+        (indptr, indices, weights), (starts, ends, shares) = self._given, self.rows
+        rank = np.empty(len(order), dtype=np.uint32)
+        rank[order] = np.arange(len(order), dtype=np.uint32)
+        np.cumsum(np.diff(indptr)[order], out=starts[1:])
+
+        def write(start: int, stop: int) -> None:
+            arrange(indptr, indices, weights, self._scale, order, rank, starts, ends, shares, start, stop)
+
+        run(write, parts(len(order)))
+        wanted = np.linspace(0, starts[-1], len(parts(len(order))))
+        self.parts = np.unique([0, *np.searchsorted(starts, wanted[1:-1]), len(order)])
         self._order = order
 
 

@@ -19,16 +19,16 @@ from numpy.typing import NDArray
 
 from vicinal.contract.data import Layout
 
-PAIRS_UP_TO = 1000
-"""Cells up to which all pairs take less time than the transforms."""
+PAIRS_UP_TO = {1: 1000, 2: 1000, 3: 5000}
+"""Cells up to which all pairs take less time than the transforms, by the number of dimensions."""
 FINEST, WIDEST = 0.15, 0.4
-"""Widths of an interval of the grid. The kernel falls over a distance of 1, whatever the extent of the map: the error of
-the gradient depends on the width alone: beside the attraction, 0.0002 at the first and 0.012 at the second."""
+"""Widths of an interval of the grid. The kernel falls over a distance of 1 whatever the extent of the map, so the error
+of the gradient depends on the width alone: beside the attraction, 0.0002 at the first and 0.012 at the second."""
 WIDENING = 1.12
 """Ratio of one width to the next: with few of them, a spectrum serves for many steps."""
 FEWEST_INTERVALS = 24
 """Across a map that is small beside the kernel: there rounding sets the error, not the splines."""
-MOST_NODES = {1: 1 << 22, 2: 4096, 3: 192}
+MOST_NODES = {1: 1 << 22, 2: 4096, 3: 128}
 """Of one dimension, by the number of dimensions; beyond it intervals widen, whatever the error."""
 INTERVALS = {1: 4096, 2: 192, 3: 64}
 """Across the map up to which intervals are kept as fine as they can be."""
@@ -55,7 +55,7 @@ class Repulsion(Protocol):
 
 def repulsion_of(n_obs: int, n_components: int, dof: float) -> Repulsion:
     """Return what takes less time for so many cells."""
-    if n_obs <= PAIRS_UP_TO:
+    if n_obs <= PAIRS_UP_TO[n_components]:
         return AllPairs(n_obs, dof)
     return Grid(n_obs, n_components, dof)
 

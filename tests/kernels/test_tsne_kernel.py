@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kernel_helpers import random_graph
+
+from vicinal.kernels import tsne
+
+DOFS = (0.5, 1.0, 3.0)
+
+
+def naive(places, weights, dof):
+    """Attraction, the gradient of each cell's sum of the kernel, and the sums, in double precision."""
+    places = places.astype(np.float64)
+    difference = places[:, None] - places[None]
+    squared = (difference**2).sum(axis=2)
+    kernel = (1 + squared / dof) ** -dof
+    np.fill_diagonal(kernel, 0)
+    pulls = ((weights / (1 + squared / dof))[:, :, None] * difference).sum(axis=1)
+    field = (-2 * (kernel / (1 + squared / dof))[:, :, None] * difference).sum(axis=1)
+    return pulls, field, kernel.sum(), (weights * np.log1p(squared / dof)).sum()
+
+
+def dense(graph, n):
+    weights = np.zeros((n, n))
+    weights[np.repeat(np.arange(n), np.diff(graph[0])), graph[1]] = graph[2]
+    return weights
+
+
+@pytest.mark.parametrize("dof", DOFS)
+@pytest.mark.parametrize("n_components", [1, 2, 3])
+def test_forces_and_loss_are_those_of_the_formula(dof, n_components, rng):
+    n = 30
+    indptr, indices, weights = random_graph(n, 0.2, rng)
+    places = rng.normal(scale=3, size=(n, n_components)).astype(np.float32)
+    pulls, field, total, loss = naive(places, dense((indptr, indices, weights), n), dof)
+    edges, per_dof = (indptr, indices.astype(np.uint32), weights), np.float32(1 / dof)
+    found = np.full_like(places, np.nan)
+    tsne.attract(*edges, places, per_dof, found, 0, n)
+    np.testing.assert_allclose(found, pulls, rtol=1e-4, atol=1e-5)
+    assert tsne.attraction_loss(*edges, places, per_dof, 0, n) == pytest.approx(loss, rel=1e-5)
+    sums = [tsne.repel_all(places, np.float32(dof), found, start, start + 10) for start in range(0, n, 10)]
+    np.testing.assert_allclose(found, field, rtol=1e-4, atol=1e-4)
+    assert sum(sums) == pytest.approx(total, rel=1e-5)
+
+
+def stepped(places, moves, gains, slope, rate=0.5, momentum=0.8, longest=5.0, stays=None):
+    """One step, the slope being that of the edges alone."""
+    new = tuple(np.full_like(places, np.nan) for _ in range(3))
+    stays = np.zeros(len(places), dtype=bool) if stays is None else stays
+    settings = (np.float32(value) for value in (1, 0, rate, momentum, longest))
+    tsne.descend(places, moves, gains, slope, np.zeros_like(slope), stays, *settings, *new, 0, len(places))
+    return new
+
+
+def random_step(rng, n=20, n_components=2):
+    places, moves, slope = (rng.normal(size=(n, n_components)).astype(np.float32) for _ in range(3))
+    return places, moves, rng.uniform(0.1, 2, size=places.shape).astype(np.float32), slope
+
+
+def test_a_step_is_momentum_and_gains(rng):
+    places, moves, gains, slope = random_step(rng)
+    uphill = np.sign(moves) == np.sign(slope)
+    expected_gains = np.where(uphill, 0.8 * gains + 0.01, gains + 0.2)
+    expected_moves = 0.8 * moves - 0.5 * expected_gains * slope
+    new_places, new_moves, new_gains = stepped(places, moves, gains, slope)
+    np.testing.assert_allclose(new_gains, expected_gains, rtol=1e-5)
+    np.testing.assert_allclose(new_moves, expected_moves, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(new_places, places + expected_moves, rtol=1e-4, atol=1e-6)
+
+
+def test_no_step_is_longer_than_the_limit_and_its_direction_stays(rng):
+    places, moves, gains, slope = random_step(rng)
+    _, free, _ = stepped(places, moves, gains, 100 * slope, longest=np.inf)
+    _, limited, _ = stepped(places, moves, gains, 100 * slope, longest=0.25)
+    np.testing.assert_allclose(np.linalg.norm(limited, axis=1), 0.25, rtol=1e-4)
+    cosine = (free * limited).sum(axis=1) / np.linalg.norm(free, axis=1) / 0.25
+    np.testing.assert_allclose(cosine, 1, rtol=1e-4)
+
+
+def test_cells_that_stay_do_not_move(rng):
+    places, moves, gains, slope = random_step(rng)
+    stays = np.arange(len(places)) % 2 == 0
+    new_places, new_moves, _ = stepped(places, moves, gains, slope, stays=stays)
+    np.testing.assert_array_equal(new_places[stays], places[stays])
+    assert not new_moves[stays].any() and (new_places[~stays] != places[~stays]).all()
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(2, 30), st.integers(0, 2**32 - 1))
+def test_a_graph_in_another_order_is_the_same_graph(n, seed):
+    rng = np.random.default_rng(seed)
+    indptr, indices, weights = random_graph(n, 0.3, rng)
+    order = rng.permutation(n).astype(np.int32)
+    rank = np.argsort(order).astype(np.uint32)
+    starts = np.append(0, np.cumsum(np.diff(indptr)[order]))
+    ends, shares = np.empty(len(indices), dtype=np.uint32), np.empty(len(indices), dtype=np.float32)
+    tsne.arrange(indptr, indices, weights, np.float32(2), order, rank, starts, ends, shares, 0, n)
+    expected = 2 * dense((indptr, indices, weights), n)[order][:, order]
+    np.testing.assert_allclose(dense((starts, ends, shares), n), expected, rtol=1e-6)
+
+
+def test_extent_and_centre(rng):
+    places = rng.normal(loc=7, size=(50, 3)).astype(np.float32)
+    low, high = np.empty(3, dtype=np.float32), np.empty(3, dtype=np.float32)
+    tsne.survey(places, low, high)
+    np.testing.assert_array_equal([low, high], [places.min(axis=0), places.max(axis=0)])
+    tsne.centre(places)
+    np.testing.assert_allclose(places.mean(axis=0), 0, atol=1e-5)
