@@ -100,8 +100,11 @@ class TestGiven:
 
     def test_the_plan_shows_them(self, cells: ad.AnnData) -> None:
         plan = vc.tl.plan(cells, phases=PHASES)
-        shown = "20 with repulsion_strength=2.0, then 10 with learning_rate=0.5, repulsion_strength=2.0, then 15 epochs"
-        assert f"phases    {shown}  (given)" in str(plan)
+        first, second = (
+            "20 epochs with repulsion_strength=2.0",
+            "10 epochs with learning_rate=0.5, repulsion_strength=2.0",
+        )
+        assert f"phases    {first}, then {second}, then 15 epochs  (given)" in str(plan)
         assert plan.to_dict()["phases"] == PHASES
         assert "phases" not in str(vc.tl.plan(cells)) and "phases" not in vc.tl.plan(cells).to_dict()
 
@@ -118,7 +121,9 @@ class TestOfItsOwn:
         vc.tl.embed(cells, optimizer=sgd(), phases=[{"n": 30, **STRONG}, {"n": 15}], key_added="given")
         np.testing.assert_array_equal(layout, cells.obsm["given"])
         assert done(cells) == [[0, 30, STRONG]]
-        assert "30 with repulsion_strength=2.0, then 15 epochs  (Phased)" in str(vc.tl.plan(cells, optimizer=phased()))
+        assert "30 epochs with repulsion_strength=2.0, then 15 epochs  (Phased)" in str(
+            vc.tl.plan(cells, optimizer=phased())
+        )
 
     def test_given_ones_come_first(self, cells: ad.AnnData) -> None:
         layout = embed(cells, optimizer=phased(), phases=PHASES)

@@ -100,6 +100,35 @@ class TestMaps:
         np.testing.assert_array_equal(cells.obsm["dial"], entry["snapshots"][1])
         assert "X_spectrum" not in cells.obsm and "spectrum" not in cells.uns
 
+    @pytest.mark.slow
+    def test_of_blood_cells_by_default(self) -> None:
+        blood = vc.datasets.pbmc68k_reduced()
+        vc.tl.spectrum(blood)
+        entry = blood.uns["spectrum"]
+        assert entry["exaggerations"].tolist() == [30, 12, 4, 2, 1, 0.5]
+        assert entry["backends"]["graph"] == "perplexity@vicinal" and entry["params"]["n_epochs"] == 1500
+        vc.tl.embed(blood, "tsne")
+        alone = blood.uns["tsne"]
+        assert entry["snapshot_loss"][4] < alone["loss"][-1] + 0.02
+        assert entry["score"]["knn_recall_15"] > alone["score"]["knn_recall_15"] - 0.02
+
+    @pytest.mark.parametrize("n_obs", [1, 2, 3, 4, 7])
+    def test_of_few_cells(self, cells: ad.AnnData, n_obs: int) -> None:
+        few = ad.AnnData(obs=cells.obs[:n_obs], obsm={"X_pca": cells.obsm["X_pca"][:n_obs]})
+        vc.tl.spectrum(few, [math.inf, 4, 1], n_epochs=5)
+        maps = few.uns["spectrum"]["snapshots"]
+        assert maps.shape == (3, n_obs, 2) and np.isfinite(maps).all()
+
+    def test_phases_after_a_sample_was_placed(self, cells: ad.AnnData) -> None:
+        phases = [{"n": 20, "exaggeration": 12}, {"n": 30, "exaggeration": 4}]
+        given = {"init": "sample_place", "sample_size": 80, "sample_params": {"n_epochs": 40}, "phases": phases}
+        vc.tl.embed(cells, "tsne", key_added="map", **given)
+        params = cells.uns["map"]["params"]
+        assert json.loads(params["phases"]) == [[0, 20, {"exaggeration": 12}], [20, 50, {"exaggeration": 4}]]
+        assert [phase["n"] for phase in json.loads(params["sub_plans"])[0]["phases"]] == [13, 27]
+        vc.tl.rerun(cells)
+        assert cells.uns["map_rerun"]["rerun_of"]["equal"]
+
 
 class TestKept:
     @pytest.mark.parametrize("suffix", ["h5ad", "zarr"])

@@ -69,7 +69,7 @@ class Course:
     @property
     def shown_phases(self) -> str:
         """The phases, for people."""
-        return f"{', then '.join(map(str, self.phases))} epochs  ({self.whose_phases})"
+        return f"{', then '.join(map(str, self.phases))}  ({self.whose_phases})"
 
     @property
     def phase_ends(self) -> list[int]:

@@ -29,7 +29,7 @@ class Phase:
 
     def __str__(self) -> str:
         values = ", ".join(f"{name}={value}" for name, value in self.overrides.items())
-        return f"{self.n} with {values}" if values else str(self.n)
+        return f"{self.n} epochs with {values}" if values else f"{self.n} epochs"
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as it is given."""
