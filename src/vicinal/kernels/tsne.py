@@ -11,8 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compile import inline, kernel
+from .power import log2
 
 MIN_GAIN = np.float32(0.01)
+LOG_2 = np.log(2.0)
+TERMS_AT_ONCE = 64
 GAIN, LOSS_OF_GAIN = np.float32(0.2), np.float32(0.8)
 
 
@@ -61,12 +64,20 @@ def attraction_loss(
     stop: int,
 ) -> float:
     """Return the sum of ``p_ij log(1 + d_ij^2 / dof)`` over the edges of some cells."""
-    total = 0.0
+    total, terms = 0.0, np.empty(TERMS_AT_ONCE, dtype=np.float32)
     for i in range(start, stop):
-        for e in range(indptr[i], indptr[i + 1]):
-            squared = _squared_distance(places, i, ends[e])
-            total += np.float64(weights[e]) * np.log1p(np.float64(squared * per_dof))
-    return total
+        for first in range(indptr[i], indptr[i + 1], TERMS_AT_ONCE):
+            n = min(indptr[i + 1] - first, TERMS_AT_ONCE)
+            for k in range(n):
+                terms[k] = _squared_distance(places, i, ends[first + k])
+            for k in range(n):  # apart from the gathering above, so that it becomes vector instructions
+                terms[k] = weights[first + k] * log2(np.float32(1) + terms[k] * per_dof)
+            even, odd = 0.0, 0.0
+            for k in range(0, n - 1, 2):
+                even += terms[k]
+                odd += terms[k + 1]
+            total += even + odd + (terms[n - 1] if n % 2 else 0.0)
+    return total * LOG_2
 
 
 @kernel
