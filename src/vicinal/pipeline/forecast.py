@@ -206,7 +206,13 @@ def _fuzzy_memory(size: Sizes, params: Any) -> float:
 
 
 def _affinities_memory(size: Sizes, params: Any) -> float:
-    return size.graph + 2 * size.table + 48 * size.n_obs
+    # Rows and their transpose, but for the code that is loaded only after them and counted all the same.
+    tables = 1.7 if _is_symmetric(params) else 0.7
+    return size.graph + tables * size.table + 24 * size.n_obs
+
+
+def _is_symmetric(params: Any) -> bool:
+    return getattr(params, "symmetrize", True) not in (False, "none")
 
 
 def _supervision_memory(size: Sizes) -> float:
@@ -403,8 +409,7 @@ def _n_edges(plan: Plan, source: Source, k: int) -> int:
         return 0
     if graph.name == "precomputed" and stored is not None and stored.graph is not None:
         return len(stored.graph.indices)
-    is_symmetric = getattr(graph.params, "symmetrize", True) not in (False, "none")
-    share = EDGES_A_NEIGHBOR if is_symmetric else 1.0
+    share = EDGES_A_NEIGHBOR if _is_symmetric(graph.params) else 1.0
     return min(int(share * plan.n_obs * k), plan.n_obs * (plan.n_obs - 1))
 
 

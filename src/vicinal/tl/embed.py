@@ -58,6 +58,7 @@ def embed(
 
     Stored neighbours are used when none of ``n_neighbors``, ``use_rep``, ``n_pcs``, ``metric``, ``knn`` and ``graph``
     is given; else neighbours are computed afresh. A smaller ``n_neighbors`` alone takes the nearest of those stored.
+    Of a method whose graph is made from neighbours, as t-SNE's is, they are used if they hold as many as that wants.
 
     Parameters
     ----------
@@ -70,7 +71,8 @@ def embed(
     n_components
         Dimensions of the map, 1 to 10.
     n_neighbors
-        Neighbours of each cell, the cell itself counted; less than the number of cells.
+        Neighbours of each cell, the cell itself counted; less than the number of cells. None for what the graph wants:
+        three times the ``perplexity`` where it has one, else 15 (31 for ``"fixed_sigma"``).
     neighbors_key
         Key in ``uns`` of the stored neighbours; None for ``"neighbors"``.
     use_rep
