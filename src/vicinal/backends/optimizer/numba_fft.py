@@ -206,7 +206,7 @@ class FftRun:
         with workers(self._n_jobs) as run:
             self._arrange(run, anew=False)
             places, edges = self._now.places, self._affinities
-            total = self._repulsion.evaluate(places, self._field, run)
+            total = self._repulsion.evaluate(places, self._field, self.epoch, run)
             pulled = summed(lambda a, b: attraction_loss(*edges.rows, places, self._per_dof, a, b), edges.parts, run)
         attraction, repulsion = self._dof * pulled, math.log(total) if total > 0 else 0.0
         found = {"attraction": attraction, "repulsion": repulsion, "entropy": edges.entropy}
@@ -258,7 +258,7 @@ class FftRun:
         from vicinal.kernels.tsne import attract, centre, descend
 
         now, edges = self._now, self._affinities
-        total = self._repulsion.evaluate(now.places, self._field, run)
+        total = self._repulsion.evaluate(now.places, self._field, now.epoch, run)
         run(lambda a, b: attract(*edges.rows, now.places, self._per_dof, self._pulls, a, b), edges.parts)
         rate = np.float32(len(now.places) / exaggeration if learning_rate == AUTO else learning_rate)
         pulled, pushed = np.float32(exaggeration), np.float32(0.5 / total if total > 0 else 0)
