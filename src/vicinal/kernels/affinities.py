@@ -200,4 +200,5 @@ def weigh_rows(
             if share > NEGLIGIBLE:
                 row_columns[n_kept], row_weights[n_kept] = row_columns[j], share
                 n_kept += 1
+        row_columns[n_kept:], row_weights[n_kept:] = 0, 0
         counts[i] = n_kept
