@@ -81,6 +81,17 @@ def attraction_loss(
     return total * LOG_2
 
 
+@kernel
+def entropy(weights: NDArray[np.float32], scale: float, start: int, stop: int) -> float:
+    """Return the sum of ``p log p`` over some edges, p their weights times a scale."""
+    total = 0.0
+    for e in range(start, stop):
+        share = weights[e] * scale
+        if share > 0:
+            total += share * np.log(share)
+    return total
+
+
 @reordering_kernel
 def repel(
     places: NDArray[np.float32],
