@@ -127,7 +127,7 @@ def learn(rows: NDArray[np.float32], metric: str, *, n_jobs: int) -> Familiarity
 def recall(rows: NDArray[np.float32], metric: str, *, n_jobs: int) -> Familiarity:
     """Return what `learn` does, which is remembered for some references by the digest of their values."""
     rows = _asked(rows)
-    digest = hashlib.sha256(np.ascontiguousarray(rows)).digest()
+    digest = hashlib.sha256(rows.tobytes()).digest()
     return _remembered(_Asked(digest, rows.shape, metric, rows, n_jobs))
 
 
