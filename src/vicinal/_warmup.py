@@ -21,7 +21,7 @@ from vicinal.tl.project import project
 
 METRICS = ("euclidean", "cosine", "manhattan")
 N_OBS, N_FEATURES = 500, 8
-FROM_GRIDS = 3500
+FROM_GRIDS = 4500
 """Cells that t-SNE repels on a grid."""
 MEASURED: tuple[dict[str, Any], ...] = (
     {"knn": "exact", "init": "spectral", "n_epochs": 60},

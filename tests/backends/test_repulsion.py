@@ -97,7 +97,8 @@ def test_a_sample_of_the_others_repels_as_all_do_in_the_mean(rng):
     np.testing.assert_array_equal(evaluated(sampled, places, epoch=3)[1], found[3][1])
 
 
+@pytest.mark.parametrize("n_parts", [0, 1, 3, 100])
 @pytest.mark.parametrize("n", [0, 1, 5, 8, 1000])
-def test_parts_cover_all_once(n):
-    edges = parts(n)
+def test_parts_cover_all_once(n, n_parts):
+    edges = parts(n, n_parts)
     assert edges[0] == 0 and edges[-1] == n and (np.diff(edges) > 0).all() and len(edges) <= 9

@@ -16,10 +16,10 @@ from vicinal.contract.errors import InputError, StageError
 from vicinal.contract.requests import OptimizeRequest
 from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities
 from vicinal.contract.stages import NormalizedForm
-from vicinal.kernels.parallel import in_turn, workers
+from vicinal.kernels.parallel import workers
 
 from .checks import check_sizes, require_epochs, require_epochs_left, require_override
-from .repulsion import parts, repulsion_of, summed
+from .repulsion import CELLS_A_PART, parts, repulsion_of, summed
 from .schedule import read_only
 
 FAMILY = "student_t"
@@ -317,14 +317,15 @@ class Affinities:
             np.empty(len(graph.indices), dtype=np.uint32),
             np.empty(len(graph.indices), dtype=np.float32),
         )
-        self.parts = parts(graph.n_obs)
+        self._whole = parts(graph.n_obs, graph.n_obs // CELLS_A_PART)
+        self.parts = self._whole
         self.entropy = self._entropy(total)
 
     def _entropy(self, total: float) -> float:
         from vicinal.kernels.tsne import entropy
 
         weights, scale = self._given[2], 1 / total if total > 0 else 0.0
-        return summed(lambda a, b: entropy(weights, scale, a, b), parts(len(weights)), in_turn)
+        return entropy(weights, scale, 0, len(weights))
 
     def arrange(self, order: NDArray[np.int32], run: Callable[..., None]) -> None:
         """Put the cells in an order."""
@@ -341,8 +342,8 @@ class Affinities:
         def write(start: int, stop: int) -> None:
             arrange(indptr, indices, weights, self._scale, order, rank, starts, ends, shares, start, stop)
 
-        run(write, parts(len(order)))
-        wanted = np.linspace(0, starts[-1], len(parts(len(order))))
+        run(write, self._whole)
+        wanted = np.linspace(0, starts[-1], len(self._whole))
         self.parts = np.unique([0, *np.searchsorted(starts, wanted[1:-1]), len(order)])
         self._order = order
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from vicinal.contract.data import Layout
 
-PAIRS_UP_TO = 3000
+PAIRS_UP_TO = 4000
 """Cells up to which all pairs take less time than the transforms. In three dimensions it is pairs alone: a grid as fine
 as is needed has too many nodes."""
 MOST_OTHERS = 20_000
@@ -42,10 +42,11 @@ APART = 16
 """Nodes by which copies of the map are farther from each other than from themselves: the splines reach over some."""
 STEP = 8
 """Numbers of nodes are multiples of it, so that they change rarely."""
-CHUNKS = 8
-"""Parts of the cells that have a grid of their own, and parts of a transform: fixed, so that sums are."""
-TRANSFORMED_AT_ONCE = 512 * 512
-"""Nodes up to which a transform is not worth a second thread."""
+MOST_PARTS = 8
+"""Of the cells, each of which has a grid of its own, and of a transform: not by the number of threads, so that sums do
+not depend on it."""
+CELLS_A_PART, PAIRS_A_PART, NODES_A_PART = 2000, 2_000_000, 200_000
+"""What is worth a part: less takes as long to hand to a thread as to do."""
 
 Run = Callable[[Callable[[int, int], None], Sequence[int] | np.ndarray], None]
 
@@ -73,7 +74,7 @@ class Pairs:
     def __init__(self, n_obs: int, dof: float, most: int = MOST_OTHERS) -> None:
         self._n_obs, self._n_others = n_obs, min(n_obs, most)
         self._dof = np.float32(dof)
-        self._parts = parts(n_obs)
+        self._parts = parts(n_obs, n_obs * self._n_others // PAIRS_A_PART)
 
     def evaluate(self, places: Layout, gradient: NDArray[np.float32], epoch: int, run: Run) -> float:
         """Write the gradient of each cell's sum of the kernel over the others; return the sum over all pairs."""
@@ -139,9 +140,9 @@ class Grid:
 
     def __init__(self, n_obs: int, n_components: int, dof: float) -> None:
         self._n_obs, self._n_components, self._dof = n_obs, n_components, dof
-        self._parts = parts(n_obs)
+        self._parts = parts(n_obs, n_obs // CELLS_A_PART)
         self._spectrum: Spectrum | None = None
-        self._grids = np.zeros(0, dtype=np.float32)
+        self._room = np.zeros(0, dtype=np.float32)
 
     def evaluate(self, places: Layout, gradient: NDArray[np.float32], epoch: int, run: Run) -> float:
         """Write the gradient of each cell's sum of the kernel over the others; return the sum over all pairs."""
@@ -151,16 +152,20 @@ class Grid:
         spectrum = self._spectrum_for(box)
         gather = getattr(field, f"gather_{self._n_components}d")
         per_unit = np.float32(1 / box.width)
-        potential = spectrum.convolve(self._charges(places, box, run), run)
+        self._spread(places, box, spectrum.charges, run)
+        potential = spectrum.convolve(run)
         total = summed(lambda a, b: gather(places, box.low, per_unit, potential, gradient, a, b), self._parts, run)
         return total + self._n_obs * spectrum.offset(self._n_obs) - self._n_obs
 
-    def _charges(self, places: Layout, box: Box, run: Run) -> NDArray[np.float32]:
+    def _spread(self, places: Layout, box: Box, charges: NDArray[np.float32], run: Run) -> None:
+        """Write the charge of each node."""
         from vicinal.kernels import field
 
         spread = getattr(field, f"spread_{self._n_components}d")
         per_unit, n_parts = np.float32(1 / box.width), len(self._parts) - 1
-        grids, rows = self._empty_grids(n_parts, box.shape), np.zeros((n_parts, 2), dtype=np.int64)
+        room = self._take_room(n_parts * math.prod(box.shape))
+        grids = room[: n_parts * math.prod(box.shape)].reshape(n_parts, *box.shape)
+        rows = np.zeros((n_parts, 2), dtype=np.int64)
 
         def spread_parts(first: int, last: int) -> None:
             for part in range(first, last):
@@ -168,17 +173,14 @@ class Grid:
                 rows[part] = spread(places, box.low, per_unit, grids[part], int(start), int(stop))
 
         run(spread_parts, range(n_parts + 1))
-        charges = np.empty(box.shape, dtype=np.float32)
         flat, lines = grids.reshape(n_parts, box.shape[0], -1), charges.reshape(box.shape[0], -1)
-        run(lambda a, b: field.merge(flat, rows, lines, a, b), parts(box.shape[0], charges.size))
-        return charges
+        run(lambda a, b: field.merge(flat, rows, lines, a, b), parts(box.shape[0], charges.size // NODES_A_PART))
+        self._room = room
 
-    def _empty_grids(self, n_parts: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Return grids that hold nothing: `merge` leaves them so."""
-        size = n_parts * math.prod(shape)
-        if self._grids.size < size:
-            self._grids = np.zeros(size, dtype=np.float32)
-        return self._grids[:size].reshape(n_parts, *shape)
+    def _take_room(self, size: int) -> NDArray[np.float32]:
+        """Return room for grids, which `merge` leaves empty; it is given back then, and not after an interrupt."""
+        room, self._room = self._room, np.zeros(0, dtype=np.float32)
+        return room if room.size >= size else np.zeros(size, dtype=np.float32)
 
     def _spectrum_for(self, box: Box) -> Spectrum:
         if self._spectrum is None or (self._spectrum.width, self._spectrum.shape) != (box.width, box.shape):
@@ -187,7 +189,13 @@ class Grid:
 
 
 class Spectrum:
-    """The kernel on a grid, transformed; without its mean, which is beyond float32 beside the rest in a small map."""
+    """The kernel on a grid, transformed; without its mean, which is beyond float32 beside the rest in a small map.
+
+    Attributes
+    ----------
+    charges
+        What is to be convolved with it.
+    """
 
     def __init__(self, width: float, shape: tuple[int, ...], dof: float) -> None:
         from scipy import fft
@@ -209,13 +217,17 @@ class Spectrum:
         self._mean = float(values.flat[0]) / math.prod(self._padded)
         values.flat[0] = 0
         self._values = values.astype(np.float32)
+        # Kept from step to step: fresh memory costs as much as a transform.
+        self._lines = np.empty((shape[0], *self._values.shape[1:]), dtype=np.complex64)
+        self._potential = np.empty(shape, dtype=np.float32)
+        self.charges = np.empty(shape, dtype=np.float32)
 
     def offset(self, n_charges: int) -> float:
         """Return what so many charges add to the potential anywhere by the mean of the kernel."""
         return n_charges * self._mean
 
-    def convolve(self, charges: NDArray[np.float32], run: Run) -> NDArray[np.float32]:
-        """Return the potential of the charges on the same grid, but for its `offset`.
+    def convolve(self, run: Run) -> NDArray[np.float32]:
+        """Return the potential of the charges on their grid, but for its `offset`; the next one takes its place.
 
         Rows are transformed where there are any, and lines across them; parts of either at a time.
         """
@@ -223,9 +235,8 @@ class Spectrum:
 
         across, trailing = self._padded[0], self._padded[1:]
         axes, n_rows = tuple(range(1, len(self.shape))), self.shape[0]
-        lines = np.empty((n_rows, *self._values.shape[1:]), dtype=np.complex64)
+        lines, potential, charges = self._lines, self._potential, self.charges
         flat, spectrum = lines.reshape(n_rows, -1), self._values.reshape(across, -1)
-        potential = np.empty(self.shape, dtype=np.float32)
         within = (slice(None), *(slice(n) for n in self.shape[1:]))
 
         def forward(start: int, stop: int) -> None:
@@ -239,16 +250,15 @@ class Spectrum:
         def backward(start: int, stop: int) -> None:
             potential[start:stop] = fft.irfftn(lines[start:stop], s=trailing, axes=axes)[within]
 
-        size = math.prod(self._padded)
+        n_parts = math.prod(self._padded) // NODES_A_PART
         for work, n in ((forward, n_rows), (multiply, flat.shape[1]), (backward, n_rows)):
-            run(work, parts(n, size))
+            run(work, parts(n, n_parts))
         return potential
 
 
-def parts(n: int, size: int | None = None) -> NDArray[Any]:
-    """Return the edges of the parts that ``n`` things are worked on in: one, if they are too small for more."""
-    n_parts = 1 if size is not None and size <= TRANSFORMED_AT_ONCE else CHUNKS
-    return np.unique(np.linspace(0, n, n_parts + 1).astype(int))
+def parts(n: int, n_parts: int) -> NDArray[Any]:
+    """Return the edges of the parts that ``n`` things are worked on in, at least one and at most `MOST_PARTS`."""
+    return np.unique(np.linspace(0, n, min(max(n_parts, 1), MOST_PARTS) + 1).astype(int))
 
 
 def summed(work: Callable[[int, int], float], edges: NDArray[Any], run: Run) -> float:
