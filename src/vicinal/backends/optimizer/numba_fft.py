@@ -194,10 +194,9 @@ class FftRun:
                 self._now = self._after_one(run, **settings)
 
     def losses(self) -> Mapping[str, float]:
-        """Return the divergence, whatever the exaggeration, and its parts: ``attraction``, ``repulsion``, ``entropy``.
+        """Return the divergence, whatever the exaggeration, and its parts ``attraction`` and ``repulsion``.
 
-        With P the affinities and w the kernel: the sum of ``-p log w``, the logarithm of the sum of w, and the sum of
-        ``p log p``.
+        With P the affinities and w the kernel: the sum of ``p (log p - log w)``, and the logarithm of the sum of w.
         """
         from vicinal.kernels.tsne import attraction_loss
 
@@ -206,9 +205,8 @@ class FftRun:
             places, edges = self._now.places, self._affinities
             total = self._repulsion.evaluate(places, self._field, self.epoch, run)
             pulled = summed(lambda a, b: attraction_loss(*edges.rows, places, self._per_dof, a, b), edges.parts, run)
-        attraction, repulsion = self._dof * pulled, math.log(total) if total > 0 else 0.0
-        found = {"attraction": attraction, "repulsion": repulsion, "entropy": edges.entropy}
-        return {"loss": sum(found.values()), **found}
+        attraction, repulsion = edges.entropy + self._dof * pulled, math.log(total) if total > 0 else 0.0
+        return {"loss": attraction + repulsion, "attraction": attraction, "repulsion": repulsion}
 
     def state(self) -> Mapping[str, np.ndarray]:
         """Return all that changes, cells in the order of the graph, and the order they are worked on."""
