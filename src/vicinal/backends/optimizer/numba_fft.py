@@ -235,7 +235,7 @@ class FftRun:
     def _arrange(self, run: Callable[..., None], *, anew: bool = True) -> None:
         """Put the cells in the order of their places where it is time to, and the edges in that of the cells."""
         now = self._now
-        if anew and _is_arranged_at(now.epoch) and min(now.places.shape) > 1:
+        if anew and _is_arranged_at(now.epoch) and len(now.places) > 1:
             by_place = morton_order(now.places)
             self._now = now = State(
                 now.epoch, now.order[by_place], now.places[by_place], now.moves[by_place], now.gains[by_place]
