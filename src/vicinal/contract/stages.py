@@ -178,7 +178,8 @@ class Objective(Protocol):
 
     It may also have ``squared_distances(x, y)``, the squared distances of ``(m, n_components)`` places to others,
     ``(m,)``; without it they are those of `squared_euclidean`. And ``jitter``, the standard deviation of the noise by
-    which coincident cells of a first layout part, 0.0001 without it.
+    which coincident cells of a first layout part, 0.0001 without it; ``placement``, how new cells are placed in a map
+    of it: ``n_neighbors``, ``n_steps``, and the curve ``a``, ``b`` where it has no parameters of these names.
 
     Attributes
     ----------
