@@ -88,6 +88,10 @@ def cases(cells: Cells) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "init array", {**stored, "init": cells.positions}
     for n_components in (1, 10):
         yield f"kernel {n_components}", {**stored, "init": "random", "n_components": n_components}
+    by_tsne = {**stored, "init": "pca", "objective": "tsne", "optimizer": "numba_fft"}
+    for n_components in (1, 2, 3):
+        yield f"tsne {n_components}", {**by_tsne, "n_components": n_components}
+    yield "tsne, fixed", {**by_tsne, "init": "positions", "fixed": "pinned", "dof": 0.8}
     yield "kernel, fractional", {**stored, "init": "pca", "negative_sample_rate": 2.5}
     yield "haversine", {**stored, "init": "pca", "output_metric": "haversine"}
     yield "metric", {**stored, "init": "pca", "output_metric": chebyshev}
