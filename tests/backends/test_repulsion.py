@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from vicinal.api import InputError
 from vicinal.backends.optimizer.repulsion import Box, Grid, Pairs, parts, repulsion_of
 from vicinal.kernels.parallel import in_turn, workers
 
@@ -51,6 +52,14 @@ def test_any_extent_gives_finite_forces(extent, rng):
         kind = Pairs(1200, 1.0) if n_components == 3 else Grid(1200, n_components, 1.0)
         total, gradient = evaluated(kind, clouds(1200, n_components, extent, rng))
         assert np.isfinite(total) and np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_place_that_is_not_finite_is_refused(value, rng):
+    places = clouds(1200, 2, 5, rng)
+    places[700, 1] = value
+    with pytest.raises(InputError, match="smaller learning_rate"):
+        evaluated(Grid(1200, 2, 1.0), places)
 
 
 def test_forces_push_outwards_and_sum_to_nothing(rng):

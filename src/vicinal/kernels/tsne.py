@@ -194,13 +194,16 @@ def descend(
 
 
 @kernel
-def survey(places: NDArray[np.float32], low: NDArray[np.float32], high: NDArray[np.float32]) -> None:
-    """Write the least and the largest coordinate of each dimension."""
+def survey(places: NDArray[np.float32], low: NDArray[np.float32], high: NDArray[np.float32]) -> bool:
+    """Write the least and the largest coordinate of each dimension; return whether all are finite."""
+    all_finite = True
     for k in range(places.shape[1]):
         low[k] = high[k] = places[0, k]
-    for i in range(1, len(places)):
+    for i in range(len(places)):
         for k in range(places.shape[1]):
             low[k], high[k] = min(low[k], places[i, k]), max(high[k], places[i, k])
+            all_finite &= np.isfinite(places[i, k])
+    return all_finite
 
 
 @kernel

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.contract.data import Layout
+from vicinal.contract.errors import InputError
 
 PAIRS_UP_TO = 4000
 """Cells up to which all pairs take less time than the transforms. In three dimensions it is pairs alone: a grid as fine
@@ -109,12 +110,19 @@ class Box:
 
     @classmethod
     def around(cls, places: Layout) -> Box:
-        """Return one that holds the cells, with widths and numbers of nodes of which there are few."""
+        """Return one that holds the cells, with widths and numbers of nodes of which there are few.
+
+        Raises
+        ------
+        InputError
+            If a place is not finite: there is no node for it.
+        """
         from vicinal.kernels.tsne import survey
 
         n_components = places.shape[1]
         low, high = np.empty(n_components, dtype=np.float32), np.empty(n_components, dtype=np.float32)
-        survey(places, low, high)
+        if not survey(places, low, high):
+            raise InputError("cells have left the map for infinity; give a smaller learning_rate, or a max_step")
         low, high = low.astype(np.float64), high.astype(np.float64)
         width = _width(float((high - low).max()), n_components)
         n_nodes = np.floor((high - low) / width).astype(int) + BEYOND
