@@ -14,7 +14,7 @@ from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities
 from vicinal.contract.stages import NormalizedForm
 
 FAMILY = "student_t"
-PLACEMENT = {"a": 1.0, "b": 1.0, "n_neighbors": 15, "n_steps": 400}
+PLACEMENT = {"a": 1.0, "b": 1.0, "n_neighbors": 12, "n_steps": 400}
 """How new cells are placed in a map: down the kernel, ``1 / (1 + a d^(2b))`` where dof is 1. With so many steps,
 halves of pbmc3k, worm_l2 and paul15 kept more neighbours in maps of the other halves."""
 JITTER = 1e-6
