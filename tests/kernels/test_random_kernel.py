@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_helpers import interpreted
 from scipy import stats
@@ -50,6 +50,7 @@ def test_draws_are_those_of_splitmix64():
     assert [draw(1234567, counter) for counter in range(5)] == known
 
 
+@settings(deadline=None)
 @given(BITS, BITS)
 def test_kernels_equal_python(key, counter):
     n = counter % 2**31 + 1
@@ -63,6 +64,7 @@ def test_kernels_equal_python(key, counter):
     assert compiled[3:] == ((key >> 40) / 2**24, ((key >> 32) * n) >> 32)
 
 
+@settings(deadline=None)
 @given(BITS, st.integers(1, 2**31))
 def test_results_lie_in_their_range(bits, n):
     assert 0 <= uniform(bits) < 1
@@ -107,6 +109,7 @@ def test_integers_are_uniform(n):
         assert_uniform(values, n, n_bins=min(n, 50))
 
 
+@settings(deadline=None)
 @given(BITS, st.integers(0, 10_000), st.integers(1, 300))
 def test_even_draws_fill_the_interval_evenly_from_any_point(key, first, length):
     values = np.sort([uniform(even_draw(key, first + step)) for step in range(length)])
