@@ -3,7 +3,8 @@
 python benchmarks/whole.py [n_rounds] [--method umap|tsne] [--cells N] [--init NAME] [--peers NAME ...]
 
 Fashion-MNIST, 70,000 x 50. UMAP: 15 neighbours, min_dist 0.1, everything else as each has it by default, but for
-manifolds-rs: ann="nndescent", n_epochs=200. t-SNE: by default, but for manifolds-rs: approx="fft".
+manifolds-rs: ann="nndescent", n_epochs=200. t-SNE: by default, but for manifolds-rs: approx="fft", or
+"fft_3k".
 Seconds are of the whole process, from starting Python to the map on disk;
 before them, each maps 12,000 rows once, so that what can be cached on disk is. Ours scores its map as well, as it does
 by default. The peers run with the Python that VICINAL_PEERS names. Scores are of 5,000 cells, means of all rounds.
@@ -39,7 +40,7 @@ method, init = sys.argv[3:]
 vc.tl.embed(adata, method, init=init, **({"min_dist": 0.1} if method == "umap" else {}))
 np.save(sys.argv[2], adata.obsm[f"X_{method}"])
 """
-PEERS = {"umap": ("umap-learn", "manifolds-rs"), "tsne": ("manifolds-rs",)}
+PEERS = {"umap": ("umap-learn", "manifolds-rs"), "tsne": ("manifolds-rs", "manifolds-rs, fft_3k")}
 SCRIPT = Path(__file__).with_name("peers") / "run_whole.py"
 N_WARM = 12_000
 
@@ -93,7 +94,7 @@ def report(name: str, took: dict[str, list[Took]], kept: list[dict[str, float]])
     wall, cpu = map(statistics.median, zip(*took[name], strict=True))
     ratio = statistics.median(a.wall / b.wall for a, b in zip(took[name], took["vicinal"], strict=True))
     scores = ", ".join(f"{column} {np.mean([scores[column] for scores in kept]):.4f}" for column in COLUMNS)
-    print(f"{name:<13} {wall:7.2f} s, {ratio:5.1f} x ours, CPU {cpu:7.2f} s; {scores}")
+    print(f"{name:<20} {wall:7.2f} s, {ratio:5.1f} x ours, CPU {cpu:7.2f} s; {scores}")
 
 
 def arguments() -> argparse.Namespace:

@@ -17,16 +17,17 @@ def manifolds_rs(rows: np.ndarray) -> np.ndarray:
     return UMAP(n_neighbors=15, min_dist=0.1, ann="nndescent", n_epochs=200).fit_transform(rows)
 
 
-def manifolds_rs_tsne(rows: np.ndarray) -> np.ndarray:
+def manifolds_rs_tsne(rows: np.ndarray, approx: str = "fft") -> np.ndarray:
     from manifolds_rs import TSNE
 
-    return TSNE(approx="fft").fit_transform(rows)
+    return TSNE(approx=approx).fit_transform(rows)
 
 
 PEERS = {
     ("umap-learn", "umap"): umap_learn,
     ("manifolds-rs", "umap"): manifolds_rs,
     ("manifolds-rs", "tsne"): manifolds_rs_tsne,
+    ("manifolds-rs, fft_3k", "tsne"): lambda rows: manifolds_rs_tsne(rows, "fft_3k"),
 }
 
 if __name__ == "__main__":
