@@ -70,8 +70,8 @@ def draw(adata: ad.AnnData, path: Path) -> None:
     adata.obsm["placed"], adata.obsm["early"] = made["init"]["placement"], made["snapshots"][1]
     shown = [
         (f"{sampled.sum():,} cells sampled", adata[sampled].copy(), "placed"),
-        (f"after {N_EPOCHS[1]} epochs", adata, "early"),
-        (f"after {N_EPOCHS[2]} epochs", adata, "X_tsne"),
+        (f"after {N_EPOCHS[1]:,} epochs", adata, "early"),
+        (f"after {N_EPOCHS[2]:,} epochs", adata, "X_tsne"),
     ]
     figure, axes = plt.subplots(1, len(shown), figsize=(6 * len(shown), 6))
     for ax, (title, cells, basis) in zip(axes, shown, strict=True):
