@@ -68,9 +68,8 @@ def compare(found: sparse.csr_matrix, expected: sparse.csr_matrix, own: sparse.c
     owners = np.repeat(np.arange(found.shape[0]), np.diff(found.indptr))
     met = ~missed[owners] & ~missed[found.indices]
     apart = np.abs(found.data / expected.data - 1)
-    print(
-        f"{found.nnz:,} edges; openTSNE misses the entropy of {missed.sum():,} cells, by {np.abs(entropy - np.log(PERPLEXITY)).max():.2g}"
-    )
+    most = np.abs(entropy - np.log(PERPLEXITY)).max()
+    print(f"{found.nnz:,} edges; openTSNE misses the entropy of {missed.sum():,} cells, by {most:.2g} at most")
     print(f"largest relative difference of a weight: {apart[met].max():.1e} among the others, {apart.max():.1e} of all")
 
 

@@ -1,12 +1,15 @@
 """New cells in an existing map: what is kept, how long it takes, and whether a cell's place depends on its batch.
 
-python benchmarks/reuse.py [pbmc3k kang fashion] [--reference N] [--new M] [--split SEED]
+python benchmarks/reuse.py [pbmc3k kang fashion] [--reference N] [--new M] [--split SEED] [--tools TOOL ...]
+                           [--seed SEED] [--embed JSON]
 
 Each tool fits a map of the reference (not timed) in a process of its own and places the new cells: in the first call of
 the process (cold) and in the second (warm). Tools that can be given a map place into the others' as well. pbmc3k is cut
 in halves by chance; of kang the stimulated cells are placed in the map of the controls, whose principal components all
-have; fashion has 60,000 and 10,000 images, or as many as are named. Needs umap-learn, openTSNE and scanpy, which the
-tests need too; VICINAL_PEERS names a Python that has them, if it is not this one.
+have; fashion has 60,000 and 10,000 images, or as many as are named. Every map of UMAP has min_dist 0.1, 15 neighbours
+and Euclidean distances; --embed gives ours other arguments than the default ones of `vc.tl.embed`, such as
+'{"n_epochs": 500}', and --seed is the random state of all. Needs umap-learn, openTSNE and scanpy, which the tests need
+too; VICINAL_PEERS names a Python that has them, if it is not this one.
 
 recall: the share of a new cell's 15 nearest among its 15 nearest in the map, new cells alone, and among the
 reference. labels: of new cells, told by the majority of these. move: see `largest_move` of peers/run_reuse.py.
@@ -15,6 +18,7 @@ reference. labels: of new cells, told by the majority of these. move: see `large
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -32,7 +36,8 @@ from vicinal.kernels.parallel import available_threads
 
 SCRIPT = Path(__file__).with_name("peers") / "run_reuse.py"
 FIRST_NEW, K = 60_000, 15
-OWN, PEERS = "vicinal", ("umap_learn", "opentsne", "ingest")
+OWN, OWN_TSNE = "vicinal", "vicinal_tsne"
+TOOLS = ("umap_learn", "opentsne", "ingest", OWN, OWN_TSNE)
 
 
 class Cells(NamedTuple):
@@ -81,7 +86,7 @@ DATA = {"pbmc3k": pbmc3k, "kang": kang, "fashion": images}
 
 def run(tool: str, cells: Path, folder: Path, maps: list[Path]) -> dict[str, np.ndarray] | str:
     """Return what a tool did, or the last thing it said before it failed."""
-    python = sys.executable if tool == OWN else os.environ.get("VICINAL_PEERS", sys.executable)
+    python = sys.executable if tool in (OWN, OWN_TSNE) else os.environ.get("VICINAL_PEERS", sys.executable)
     out = folder / f"{tool}.npz"
     command = [python, SCRIPT, tool, cells, out, *maps]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
@@ -124,7 +129,7 @@ def line(whose: str, by: str, cold: str, warm: float, scores: list[float], move:
     print(f"| {whose} | {by} | {cold} | {warm:.2f} | {' | '.join(shown)} | {move} |", flush=True)
 
 
-def compare(name: str, cells: Cells) -> None:
+def compare(name: str, cells: Cells, asked: argparse.Namespace) -> None:
     print(f"\n{name}: {len(cells.reference):,} and {len(cells.new):,} x {cells.new.shape[1]}\n")
     print(
         "| map of | placed by | cold s | warm s | recall, new | recall, reference | labels, new | labels, reference |",
@@ -134,10 +139,11 @@ def compare(name: str, cells: Cells) -> None:
     judge = Judge(cells)
     with tempfile.TemporaryDirectory() as folder:
         given = Path(folder) / "cells.npz"
-        np.savez(given, reference=cells.reference, new=cells.new)
+        options = {"seed": asked.seed, "embed": json.dumps(asked.embed)}
+        np.savez(given, reference=cells.reference, new=cells.new, **options)
         done: dict[str, dict[str, np.ndarray]] = {}
-        for tool in (*PEERS, OWN):
-            maps = [Path(folder) / f"{other}.npz" for other in done]
+        for tool in asked.tools:
+            maps = [Path(folder) / f"{other}.npz" for other in done if tool != OWN_TSNE]
             found = run(tool, given, Path(folder), maps)
             if isinstance(found, str):
                 print(f"| {tool} | {tool} | did not run: {found} |||||||", flush=True)
@@ -170,11 +176,14 @@ def main() -> None:
     parser.add_argument("--reference", type=int, default=FIRST_NEW, metavar="N")
     parser.add_argument("--new", type=int, default=10_000, metavar="M")
     parser.add_argument("--split", type=int, default=0, metavar="SEED", help="which halves of pbmc3k")
+    parser.add_argument("--tools", nargs="+", choices=TOOLS, default=[*TOOLS], metavar="TOOL", help=", ".join(TOOLS))
+    parser.add_argument("--seed", type=int, default=0, help="random state of the maps")
+    parser.add_argument("--embed", type=json.loads, default={}, metavar="JSON", help="arguments of vc.tl.embed")
     given = parser.parse_args()
     if unknown := set(given.data) - set(DATA):
         parser.error(f"no data set {', '.join(sorted(unknown))}; there are {', '.join(DATA)}")
     for name in given.data:
-        compare(name, DATA[name](given))
+        compare(name, DATA[name](given), given)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ p-values up to 0.05. Then the false flags: shares of held-out cells of a referen
 over N random splits in half.
 
 --refit: genes and components are chosen by the reference alone each time, as for cells that nobody had seen; for sets
-with counts.
+with counts. Then also "residual", how far a cell lies off the components: what they leave of its genes, squared, in the
+reference's variances, and summed; and "both", its p-value and that of "vicinal" by Fisher's method. The residuals of
+reference cells, which the p-value is a rank among, are divided by one less their leverage: the components fit them.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import anndata as ad
 import numpy as np
 import scanpy as sc
 from data import FOLDER, fashion, fashion_labels
+from scipy.stats import chi2
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 
@@ -41,6 +44,10 @@ FASHION = "fashion"
 UNKNOWN = ("nan", "NA", "Unlabeled")
 LEVELS = (0.01, 0.05, 0.1)
 SCORES = ("distance", "ratio", "vicinal")
+SCORES_OFF = ("residual", "both")
+LEAST_VARIANCE = 0.01
+"""Quantile of the genes' residual variances: smaller ones are taken to be this one."""
+MOST_LEVERAGE = 0.9
 N_NEIGHBORS, N_THREADS = 15, available_threads()
 
 
@@ -64,13 +71,20 @@ def counts(name: str) -> tuple[ad.AnnData, np.ndarray]:
     return adata, labels[is_known]
 
 
-def refitted(adata: ad.AnnData, reference: np.ndarray) -> np.ndarray:
-    """Return all cells in 50 components of the reference cells."""
+def refitted(adata: ad.AnnData, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return all cells in 50 components of the reference cells, and how far they are off these."""
     seen = adata[reference].copy()
     sc.pp.highly_variable_genes(seen, n_top_genes=2000)
     genes = seen.var["highly_variable"].to_numpy()
     pca = PCA(50, random_state=0).fit(seen.X[:, genes].toarray())
-    return pca.transform(adata.X[:, genes].toarray()).astype(np.float32)
+    values = adata.X[:, genes].toarray()
+    rows = pca.transform(values)
+    left = np.square(values - pca.inverse_transform(rows), dtype=np.float64)
+    variances = left[reference].mean(axis=0)
+    off = (left / np.maximum(variances, np.quantile(variances, LEAST_VARIANCE))).sum(axis=1)
+    leverage = (rows[reference] ** 2 / pca.explained_variance_).sum(axis=1) / len(reference)
+    off[reference] /= 1 - np.minimum(leverage, MOST_LEVERAGE)
+    return rows.astype(np.float32), off
 
 
 def without_a_type(labels: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
@@ -90,16 +104,29 @@ def baselines(reference: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.n
     return distances.mean(axis=1), distances.mean(axis=1) / own.mean(axis=1)[indices].mean(axis=1)
 
 
-def left_out(name: str, labels: np.ndarray, rows_by: Callable[[np.ndarray], np.ndarray]) -> None:
+def fisher(own: np.ndarray, off: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Return p-values of two: those given, and those of the residuals of new cells among the reference's."""
+    ranks = np.searchsorted(np.sort(off), new, side="left")
+    return chi2.sf(-2 * (np.log(own) + np.log((1 + len(off) - ranks) / (len(off) + 1))), 4)
+
+
+def left_out(
+    name: str, labels: np.ndarray, rows_by: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
+) -> None:
     """Print the areas under the curve for each type, and their means; rows may depend on the reference cells."""
     lines = []
     for kind, reference, known, strange in without_a_type(labels):
-        rows = rows_by(reference)
+        rows, off = rows_by(reference)
         new = np.concatenate([rows[known], rows[strange]])
         truth = np.arange(len(new)) >= len(known)
         found = find(learn(rows[reference], "euclidean", n_jobs=N_THREADS), new, 0.05, n_jobs=N_THREADS)
         scores = (*baselines(rows[reference], new), found.scores)
         lines.append([*(roc_auc_score(truth, s) for s in scores), *(found.flags[t].mean() for t in (truth, ~truth))])
+        if off is not None:
+            new_off = off[np.concatenate([known, strange])]
+            both = fisher(found.p_values, off[reference], new_off)
+            lines[-1] += [roc_auc_score(truth, new_off), roc_auc_score(truth, -both)]
+            lines[-1] += [(both[t] <= 0.05).mean() for t in (truth, ~truth)]
         report(name, kind, len(strange), lines[-1])
     report(name, "**mean**", "", np.mean(lines, axis=0))
 
@@ -128,7 +155,9 @@ def main() -> None:
     parser.add_argument("--refit", action="store_true")
     given = parser.parse_args()
     names = given.sets or list(LABELS)
-    print(f"| data | type left out | cells | {' | '.join(SCORES)} | flagged | falsely |\n|{'---|' * 8}")
+    columns = ["data", "type left out", "cells", *SCORES, "flagged", "falsely"]
+    columns += [*SCORES_OFF, "flagged", "falsely"] if given.refit else []
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     if given.refit:
         for name in names:
             adata, labels = counts(name)
@@ -136,7 +165,7 @@ def main() -> None:
         return
     data = {name: load(name) for name in names}
     for name, (rows, labels) in data.items():
-        left_out(name, labels, lambda _, rows=rows: rows)
+        left_out(name, labels, lambda _, rows=rows: (rows, None))
     print(f"\n| data | cells | {' | '.join(f'at {level}' for level in LEVELS)} |\n|---|---|---|---|---|")
     for name, (rows, _) in data.items():
         false_flags(name, rows, given.splits)

@@ -323,7 +323,36 @@ def test_project_places_what_the_library_places(folder, capsys, carrier):
     expected = cells(20, seed=5)
     vc.tl.project(expected, vc.models.load("model.zip"))
     np.testing.assert_array_equal(ad.read_h5ad("placed.h5ad").obsm["X_umap"], expected.obsm["X_umap"])
-    assert "20 cells placed among 60" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "20 cells placed among 60" in said
+    assert re.search(rf"strangers +{expected.obs['umap_is_stranger'].sum()} at p up to 0.05\n", said)
+
+
+def test_project_takes_what_the_library_takes_of_strangers_and_genes(folder, capsys):
+    assert main(["embed", "in.h5ad", "map.h5ad", "--n-epochs", "5"]) == 0
+    new, given = cells(20, seed=5), ["project", "new.h5ad", "map.h5ad", "placed.h5ad"]
+    new.obsm["X_pca"][:4] += 50
+    new.obsm["X_other"] = new.obsm.pop("X_pca")
+    new.write_h5ad("new.h5ad")
+    capsys.readouterr()
+    assert main([*given, "--use-rep", "X_other", "--stranger-level", "0.2", "--park-strangers"]) == 0
+    expected = new.copy()
+    vc.tl.project(expected, ad.read_h5ad("map.h5ad"), use_rep="X_other", stranger_level=0.2, park_strangers=True)
+    placed = ad.read_h5ad("placed.h5ad")
+    np.testing.assert_array_equal(placed.obsm["X_umap"], expected.obsm["X_umap"])
+    pd.testing.assert_frame_equal(placed.obs, expected.obs)
+    n_strangers = expected.uns["umap"]["strangers"]["n_strangers"]
+    assert n_strangers >= 4
+    assert re.search(rf"strangers +{n_strangers} at p up to 0.2; they have no places\n", capsys.readouterr().out)
+    assert main([*given, "--use-rep", "X_other", "--stranger-level", "none"]) == 0
+    assert list(ad.read_h5ad("placed.h5ad").obs) == ["group"] and "strangers" not in capsys.readouterr().out
+    for options, said in [
+        (["--stranger-level", "none", "--park-strangers"], "stranger_level=None asks for none"),
+        (["--stranger-level", "2"], "stranger_level=2.0 is not allowed"),
+        (["--min-overlap", "0"], "min_overlap=0.0 is not allowed"),
+    ]:
+        assert main([*given, *options]) == 2
+        assert_one_line_error(capsys.readouterr(), said)
 
 
 @pytest.mark.parametrize("carrier", ["old.h5ad", "model.zip"])

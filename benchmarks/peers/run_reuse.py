@@ -1,15 +1,18 @@
 """One tool that fits a map and places new rows: python run_reuse.py TOOL IN.npz OUT.npz [MAP.npz ...].
 
-IN holds ``reference`` and ``new``. The fit is not timed. Each MAP.npz is another tool's map of the same rows, into
-which the new rows are placed as well, where the tool can be given one: OUT then holds ``places_1`` and so on.
+IN holds ``reference`` and ``new``, the ``seed`` of the map, and as JSON what ``vicinal.tl.embed`` is to be given
+besides (``embed``). The fit is not timed. Each MAP.npz is another tool's map of the same rows, into which the new rows
+are placed as well, where the tool can be given one: OUT then holds ``places_1`` and so on.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -28,18 +31,24 @@ class Fitted:
     also: Place | None = None
 
 
-def vicinal(reference: np.ndarray) -> Fitted:
+def embedded(reference: np.ndarray, method: str, asked: dict[str, Any]) -> Any:
+    """Return an AnnData with a map, and its model."""
     import anndata as ad
 
     import vicinal as vc
-    from vicinal.adata.adopt import STUDENT, STUDENT_STEPS
     from vicinal.adata.model import model_from_adata
+
+    cells = ad.AnnData(np.zeros((len(reference), 1), np.float32), obsm={"X_pca": reference})
+    vc.tl.embed(cells, method, **asked)
+    return cells.obsm[f"X_{method}"], model_from_adata(cells)
+
+
+def vicinal(reference: np.ndarray, seed: int, **asked: Any) -> Fitted:
+    from vicinal.adata.adopt import STUDENT, STUDENT_STEPS
     from vicinal.models import inference
     from vicinal.models.store import from_reference
 
-    cells = ad.AnnData(np.zeros((len(reference), 1), np.float32), obsm={"X_pca": reference})
-    vc.tl.embed(cells, min_dist=MIN_DIST)
-    model = model_from_adata(cells)
+    own, model = embedded(reference, "umap", {"min_dist": MIN_DIST, "random_state": seed, **asked})
     params = model.manifest.params
 
     def into(layout: np.ndarray, curve: tuple[float, float]) -> Place:
@@ -53,13 +62,20 @@ def vicinal(reference: np.ndarray) -> Fitted:
         return lambda rows: inference.place(other, rows)
 
     place: Place = lambda rows: inference.place(model, rows)  # noqa: E731
-    return Fitted(cells.obsm["X_umap"], place, into, (params["a"], params["b"]))
+    return Fitted(own, place, into, (params["a"], params["b"]))
 
 
-def umap_learn(reference: np.ndarray) -> Fitted:
+def vicinal_tsne(reference: np.ndarray, seed: int, **asked: Any) -> Fitted:
+    from vicinal.models import inference
+
+    own, model = embedded(reference, "tsne", {"random_state": seed, **asked})
+    return Fitted(own, lambda rows: inference.place(model, rows))
+
+
+def umap_learn(reference: np.ndarray, seed: int, **_: Any) -> Fitted:
     import umap
 
-    mapper = umap.UMAP(min_dist=MIN_DIST, random_state=0).fit(reference)
+    mapper = umap.UMAP(min_dist=MIN_DIST, random_state=seed).fit(reference)
     own = mapper.embedding_.copy()
 
     def placing(layout: np.ndarray) -> Place:
@@ -72,10 +88,10 @@ def umap_learn(reference: np.ndarray) -> Fitted:
     return Fitted(own, placing(own), lambda layout, curve: placing(layout), (mapper._a, mapper._b))
 
 
-def opentsne(reference: np.ndarray) -> Fitted:
+def opentsne(reference: np.ndarray, seed: int, **_: Any) -> Fitted:
     import openTSNE
 
-    fitted = openTSNE.TSNE(random_state=0, n_jobs=-1).fit(reference)
+    fitted = openTSNE.TSNE(random_state=seed, n_jobs=-1).fit(reference)
     fitted.transform(reference[:2])  # moves the map's middle, for good
 
     def median(rows: np.ndarray) -> np.ndarray:
@@ -84,13 +100,13 @@ def opentsne(reference: np.ndarray) -> Fitted:
     return Fitted(np.array(fitted), lambda rows: np.array(fitted.transform(rows)), also=median)
 
 
-def ingest(reference: np.ndarray) -> Fitted:
+def ingest(reference: np.ndarray, seed: int, **_: Any) -> Fitted:
     import anndata as ad
     import scanpy as sc
 
     mapped = ad.AnnData(reference)
     sc.pp.neighbors(mapped, use_rep="X")
-    sc.tl.umap(mapped, min_dist=MIN_DIST)
+    sc.tl.umap(mapped, min_dist=MIN_DIST, random_state=seed)
 
     def place(rows: np.ndarray) -> np.ndarray:
         cells = ad.AnnData(rows)
@@ -101,7 +117,7 @@ def ingest(reference: np.ndarray) -> Fitted:
     return Fitted(mapped.obsm["X_umap"], place, curve=(params["a"], params["b"]))
 
 
-TOOLS = {f.__name__: f for f in (vicinal, umap_learn, opentsne, ingest)}
+TOOLS = {f.__name__: f for f in (vicinal, vicinal_tsne, umap_learn, opentsne, ingest)}
 
 
 def timed(place: Place, rows: np.ndarray) -> tuple[float, np.ndarray]:
@@ -122,7 +138,7 @@ def largest_move(place: Place, rows: np.ndarray, places: np.ndarray, layout: np.
 def main(tool: str, given: str, out: str, *maps: str) -> None:
     data = np.load(given)
     reference, rows = data["reference"], data["new"]
-    fitted = TOOLS[tool](reference)
+    fitted = TOOLS[tool](reference, int(data["seed"]), **json.loads(str(data["embed"])))
     cold, _ = timed(fitted.place, rows)
     warm, places = timed(fitted.place, rows)
     found = {"layout": fitted.layout, "curve": np.array(fitted.curve), "cold": cold, "places": places}

@@ -21,11 +21,14 @@ from vicinal.tl.project import project
 
 METRICS = ("euclidean", "cosine", "manhattan")
 N_OBS, N_FEATURES = 500, 8
+FROM_GRIDS = 3500
+"""Cells that t-SNE repels on a grid."""
 MEASURED: tuple[dict[str, Any], ...] = (
     {"knn": "exact", "init": "spectral", "n_epochs": 60},
     {"knn": "ivf", "graph": "fuzzy", "init": "pca", "n_epochs": 0},
     {"init": "random", "n_epochs": 0},
     {"init": "random", "n_epochs": 0, "graph": "perplexity", "knn": "exact"},
+    {"init": "random", "n_epochs": 30, "objective": "tsne", "optimizer": "numba_fft"},
     {"init": "random", "n_epochs": 0, "graph": "fixed_sigma", "sigma": 1.0, "knn": "exact"},
     {"init": "random", "n_epochs": 0, "graph": "uniform", "knn": "exact"},
     {"init": "random", "n_epochs": 1, "n_neighbors": 10},
@@ -53,11 +56,18 @@ def warmup() -> float:
     neighbors(cells)
     embed(cells, n_epochs=2)
     embed(cells, n_epochs=2, symmetrize=False, n_components=3, knn="exact", key_added="directed")
-    neighbors(cells, graph="perplexity")
+    _warm_up_tsne()
     project(_cells(), cells, key="umap")
     _warm_up_layers()
     _warm_up_clustered()
     return time.perf_counter() - start
+
+
+def _warm_up_tsne() -> None:
+    """Make maps that repel pair by pair, and on grids."""
+    for n_components in (1, 2):
+        embed(_cells(), "tsne", n_epochs=2, n_components=n_components)
+        embed(_cells(FROM_GRIDS), "tsne", n_epochs=2, n_components=n_components, n_neighbors=6)
 
 
 def _warm_up_layers() -> None:
@@ -82,9 +92,9 @@ def _warm_up_clustered() -> None:
     index.query(rows, 5, 1)
 
 
-def _cells() -> AnnData:
-    values = generator(0).normal(size=(N_OBS, N_FEATURES)).astype(np.float32)
-    return AnnData(np.zeros((N_OBS, 1), dtype=np.float32), obsm={"X_pca": values})
+def _cells(n_obs: int = N_OBS) -> AnnData:
+    values = generator(0).normal(size=(n_obs, N_FEATURES)).astype(np.float32)
+    return AnnData(np.zeros((n_obs, 1), dtype=np.float32), obsm={"X_pca": values})
 
 
 def calibrate() -> dict[str, float]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .adata.keys import map_keys
+from .adata.model import MIN_OVERLAP
 from .contract.errors import InputError, VicinalError, listing
 from .contract.options import EmbedOptions
 from .tl.embed import embed, make_map
@@ -210,7 +211,26 @@ def _add_project(commands: Any) -> None:
         metavar="NAME",
         help="obsm key, layer or X with what the model reads (default: genes, or its own key)",
     )
+    parser.add_argument(
+        "--min-overlap",
+        type=float,
+        default=MIN_OVERLAP,
+        metavar="X",
+        help="how much of the PCA's squared loadings the genes must have (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--stranger-level",
+        type=_level,
+        default=0.05,
+        metavar="P",
+        help="p-value up to which cells are flagged as unlike the map's; none for no flags (default: %(default)s)",
+    )
+    parser.add_argument("--park-strangers", action="store_true", help="give flagged cells NaN for a place")
     _add_keys(parser, "MODEL carries several", "as the model's map")
+
+
+def _level(text: str) -> float | None:
+    return None if text == "none" else float(text)
 
 
 def _add_update(commands: Any) -> None:
@@ -352,13 +372,24 @@ def _project(options: argparse.Namespace) -> int:
     carried = Path(options.model).suffix in STORES
     model = find_model(_read(options.model) if carried else options.model, options.key)
     adata = _read(options.input)
-    tl.project(adata, model, key_added=options.key_added, use_rep=options.use_rep, n_jobs=options.n_jobs)
+    names = "key_added", "use_rep", "min_overlap", "stranger_level", "park_strangers", "n_jobs"
+    tl.project(adata, model, **{name: getattr(options, name) for name in names})
     with _replacing([target]) as (output,):
         _write(adata, output)
     keys = map_keys(model.method, options.key_added)
-    cells = f"{adata.n_obs:,} cells placed among {model.n_landmarks:,}"
-    _print_table({"placed": cells, "map": f"{options.output}: obsm[{keys.obsm!r}]"})
+    others = f"among {model.n_landmarks:,}" if model.n_landmarks else "by the map's network"
+    facts = {"placed": f"{adata.n_obs:,} cells placed {others}", "map": f"{options.output}: obsm[{keys.obsm!r}]"}
+    _print_table(facts | _strangers_of(adata.uns[keys.uns].get("strangers")))
     return 0
+
+
+def _strangers_of(record: Mapping[str, Any] | None) -> dict[str, str]:
+    if record is None:
+        return {}
+    if "unavailable" in record:
+        return {"strangers": f"not told, {record['unavailable']}"}
+    parked = "; they have no places" if record["parked"] else ""
+    return {"strangers": f"{record['n_strangers']:,} at p up to {record['level']}{parked}"}
 
 
 def _update(options: argparse.Namespace) -> int:

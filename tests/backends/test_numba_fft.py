@@ -6,13 +6,18 @@ from scipy import sparse
 
 from vicinal.api import Graph, InputError, NormalizedForm, OptimizeRequest, StageError
 from vicinal.backends.objective.tsne import TsneObjective, TsneParams
-from vicinal.backends.optimizer import numba_fft
+from vicinal.backends.optimizer import numba_fft, repulsion
 from vicinal.backends.optimizer.numba_fft import NumbaFft, NumbaFftParams, morton_order
 from vicinal.kernels import tsne
 from vicinal.testing.optimizer import normalized_loss
 
-MANY = 1500
+MANY = 1200
 """Cells that are repelled on a grid, not pair by pair."""
+
+
+@pytest.fixture(autouse=True)
+def grids_from_a_thousand_on(monkeypatch):
+    monkeypatch.setattr(repulsion, "PAIRS_UP_TO", 1000)
 
 
 def ring(n, reach=3):

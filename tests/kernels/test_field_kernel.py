@@ -33,7 +33,7 @@ def _outer(vectors):
 
 def case(n_components, rng, n=40):
     places = rng.uniform(-0.9, 4.0, size=(n, n_components)).astype(np.float32)
-    shape = (1, 16) if n_components == 1 else (16, 15, 14)[:n_components]
+    shape = (1, 16) if n_components == 1 else (16, 15)
     low = np.full(n_components, LOW)
     spread = getattr(field, f"spread_{n_components}d")
     gather = getattr(field, f"gather_{n_components}d")
@@ -55,7 +55,7 @@ def test_slopes_are_those_of_the_weights(t):
     np.testing.assert_allclose(field.slopes(np.float32(t)), numeric, atol=1e-4)
 
 
-@pytest.mark.parametrize("n_components", [1, 2, 3])
+@pytest.mark.parametrize("n_components", [1, 2])
 def test_spread_charges_are_the_splines_around_the_cells(n_components, rng):
     places, shape, low, spread, _ = case(n_components, rng)
     grid = np.zeros(shape, dtype=np.float32)
@@ -65,7 +65,7 @@ def test_spread_charges_are_the_splines_around_the_cells(n_components, rng):
     assert not grid[:first].any() and not grid[last:].any() and grid[first].any() and grid[last - 1].any()
 
 
-@pytest.mark.parametrize("n_components", [1, 2, 3])
+@pytest.mark.parametrize("n_components", [1, 2])
 def test_what_is_read_is_the_spread_turned_round(n_components, rng):
     """The sum that a cell reads is that of the grid times the weights by which it would be spread."""
     places, shape, low, spread, gather = case(n_components, rng)
@@ -79,7 +79,7 @@ def test_what_is_read_is_the_spread_turned_round(n_components, rng):
     assert np.isfinite(gradient).all()
 
 
-@pytest.mark.parametrize("n_components", [1, 2, 3])
+@pytest.mark.parametrize("n_components", [1, 2])
 def test_the_gradient_is_that_of_what_is_read(n_components, rng):
     places, shape, low, _, gather = case(n_components, rng, n=10)
     potential = rng.normal(size=shape).astype(np.float32)

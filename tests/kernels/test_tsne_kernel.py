@@ -41,9 +41,14 @@ def test_forces_and_loss_are_those_of_the_formula(dof, n_components, rng):
     tsne.attract(*edges, places, per_dof, found, 0, n)
     np.testing.assert_allclose(found, pulls, rtol=1e-4, atol=1e-5)
     assert tsne.attraction_loss(*edges, places, per_dof, 0, n) == pytest.approx(loss, rel=1e-5)
-    sums = [tsne.repel_all(places, np.float32(dof), found, start, start + 10) for start in range(0, n, 10)]
+    others = np.zeros((3, n), dtype=np.float32)
+    others[:n_components] = places.T
+    sums = [tsne.repel_tailed(places, others, np.float32(dof), found, start, start + 10) for start in range(0, n, 10)]
     np.testing.assert_allclose(found, field, rtol=1e-4, atol=1e-4)
-    assert sum(sums) == pytest.approx(total, rel=1e-5)
+    assert sum(sums) - n == pytest.approx(total, rel=1e-5)
+    if dof == 1:
+        assert tsne.repel(places, others, found, 0, n) - n == pytest.approx(total, rel=1e-5)
+        np.testing.assert_allclose(found, field, rtol=1e-4, atol=1e-4)
 
 
 def stepped(places, moves, gains, slope, rate=0.5, momentum=0.8, longest=5.0, stays=None):

@@ -11,6 +11,8 @@ from networks_for_tests import a_fitted_model
 import vicinal as vc
 from vicinal.adata import write
 from vicinal.api import InputError, ModelError
+from vicinal.kernels import parallel
+from vicinal.models import strangers
 from vicinal.models.manifest import parse_handle
 from vicinal.models.store import from_handle, handle_of
 
@@ -88,6 +90,36 @@ def test_pure_function_of_the_row(reference, new, tmp_path):
         pd.testing.assert_frame_equal(shuffled.loc[new.obs_names], expected)
     alone = pd.concat([vc.tl.project(new[[i]].copy(), model, copy=True).obs[COLUMNS] for i in range(70, 90)])
     pd.testing.assert_frame_equal(alone, expected.iloc[70:90])
+
+
+def test_one_thread_is_one_thread(reference, new, monkeypatch):
+    strangers._remembered.cache_clear()
+    monkeypatch.setattr(parallel, "ThreadPoolExecutor", None)
+    vc.tl.project(new, reference, n_jobs=1)
+    assert new.obs["umap_is_stranger"].any()
+    with pytest.raises(TypeError):
+        vc.tl.project(new, mapped(5000), n_jobs=2)
+
+
+def test_what_is_learned_of_one_map_is_not_told_of_another(new, tmp_path):
+    """A process remembers references by what they hold: not by the file's name, the cells' or their number."""
+    path, found = tmp_path / "model", []
+    for offset in (0.0, 4.0, 0.0, 8.0):
+        adata = mapped(400)
+        adata.obsm["X_pca"] += np.float32(offset)
+        vc.models.save(adata, path)
+        found.append(vc.tl.project(new, path, copy=True).obs["umap_stranger_score"].to_numpy())
+        strangers._remembered.cache_clear()
+        np.testing.assert_array_equal(vc.tl.project(new, path, copy=True).obs["umap_stranger_score"], found[-1])
+    np.testing.assert_array_equal(found[0], found[2])
+    assert (found[0] != found[1]).all() and (found[0] != found[3]).all()
+
+
+def test_what_is_learned_is_asked_for_once(reference, new, monkeypatch):
+    vc.tl.project(new, reference, copy=True)
+    monkeypatch.setattr(strangers, "learn", None)
+    vc.tl.project(new, reference)
+    assert new.obs["umap_is_stranger"].any()
 
 
 def test_reference_cells_are_no_strangers_to_themselves(reference):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from vicinal.contract.data import MISSING, Layout
 from vicinal.contract.errors import InputError, listing
-from vicinal.models.inference import row_bytes
+from vicinal.models.inference import place, row_bytes
 from vicinal.models.store import Model
 
 from .keys import MapKeys
@@ -24,6 +25,8 @@ from .write import put_map, storable
 
 SAME_ROW = 1e-3
 """How far a row may be from that of its name in the map, in root mean squares of the map's rows: float32, a file."""
+
+logger = logging.getLogger("vicinal")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +47,27 @@ class OldMap:
     names: tuple[str, ...] | None
     rows: NDArray[np.float32]
     layout: Layout
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joint:
+    """Old and new cells together.
+
+    Attributes
+    ----------
+    rows
+        Of all cells in the map's representation.
+    first
+        Their places before any move.
+    spread
+        Root mean square distance of the map's cells from their mean.
+    """
+
+    old: OldMap
+    rows: NDArray[np.float32]
+    is_new: NDArray[np.bool_]
+    first: Layout
+    spread: float
 
 
 def read_old_map(adata: ad.AnnData, key: str | None) -> OldMap:
@@ -76,6 +100,25 @@ def old_map_of(model: Model) -> OldMap:
         msg = f"the model holds {model.n_landmarks:,} of the map's {model.manifest.n_obs_reference:,} cells: the others"
         raise InputError(f"{msg} could not be told from new ones. Give the AnnData of the map as model")
     return OldMap(model=model, names=None, rows=model.arrays["reference"], layout=model.arrays["layout"])
+
+
+def join(adata: ad.AnnData, old: OldMap, *, encoder: Any, n_jobs: int | None) -> Joint:
+    """Find the old cells, and place the new ones among them.
+
+    Raises
+    ------
+    InputError
+        As `rows_as_stored`, `match_cells` and `vicinal.models.inference.place`.
+    """
+    rows = rows_as_stored(adata, old.model)
+    found = match_cells(adata, rows, old)
+    is_new = found == MISSING
+    first = np.empty((len(rows), old.layout.shape[1]), dtype=np.float32)
+    first[~is_new] = old.layout[found[~is_new]]
+    first[is_new] = place(old.model, rows[is_new], module=encoder, n_jobs=n_jobs)
+    from_mean = old.layout - old.layout.mean(axis=0, dtype=np.float64)
+    spread = float(np.sqrt(np.square(from_mean).sum(axis=1).mean()))
+    return Joint(old=old, rows=rows, is_new=is_new, first=first, spread=spread)
 
 
 def rows_as_stored(adata: ad.AnnData, model: Model) -> NDArray[np.float32]:
@@ -158,15 +201,21 @@ def check_columns(adata: ad.AnnData, model: Model) -> None:
         raise InputError(f"{msg}; take those first: adata_all[:, reference.var_names].copy()")
 
 
-def drift_record(
-    before: Layout, after: Layout, is_new: NDArray[np.bool_], *, max_drift: float, spread: float
-) -> dict[str, Any]:
-    """Return how far old cells were moved, in units of the map and as shares of its spread."""
-    moved = np.linalg.norm(np.subtract(after, before, dtype=np.float64), axis=1)
-    median, largest = float(np.median(moved)), float(moved.max())
+def moved(joint: Joint, layout: Layout, max_drift: float) -> dict[str, Any]:
+    """Return, and log, how far old cells were moved, in units of the map and as shares of its spread."""
+    is_new, spread = joint.is_new, joint.spread
+    moves = np.linalg.norm(np.subtract(layout[~is_new], joint.first[~is_new], dtype=np.float64), axis=1)
+    n_new, n_old, median, largest = int(is_new.sum()), len(moves), float(np.median(moves)), float(moves.max())
+    logger.info(
+        "%s new cells added to %s; these moved by %.3g %% of the spread in the median, %.3g %% at most",
+        f"{n_new:,}",
+        f"{n_old:,}",
+        100 * median / spread,
+        100 * largest / spread,
+    )
     return {
-        "n_old": int((~is_new).sum()),
-        "n_new": int(is_new.sum()),
+        "n_old": n_old,
+        "n_new": n_new,
         "is_new": is_new,
         "spread": spread,
         "max_drift": float(max_drift),
@@ -178,9 +227,10 @@ def drift_record(
 
 
 def write_network_update(
-    adata: ad.AnnData, places: Layout, model: Model, keys: MapKeys, record: Mapping[str, Any], *, copy: bool
+    adata: ad.AnnData, joint: Joint, keys: MapKeys, record: Mapping[str, Any], *, copy: bool
 ) -> ad.AnnData | None:
     """Write places that a network gives, the network itself, and what was moved."""
+    model = joint.old.model
     manifest = dataclasses.replace(model.manifest, basis=keys.obsm)
     entry = {
         "params": storable(manifest.params),
@@ -189,4 +239,4 @@ def write_network_update(
         "model": {"manifest": manifest.to_json(), "arrays": dict(model.arrays)},
         "update": dict(record),
     }
-    return put_map(adata, places, entry, keys, copy=copy)
+    return put_map(adata, joint.first, entry, keys, copy=copy)

@@ -157,17 +157,17 @@ def weigh_rows(
 ) -> None:
     """Write the probabilities of rows ``start`` to ``stop``; without perplexities, those of one precision."""
     k = indices.shape[1]
-    near, energies, powers, sums = np.empty(k, np.float32), np.empty(k), np.empty(k), np.empty(k)
+    energies, powers, sums = np.empty(k), np.empty(k), np.empty(k)
     for i in range(start, stop):
-        n_near = 0
+        row_columns, row_weights, n_near = columns[i], weights[i], 0
         for j in range(k):
             if indices[i, j] >= 0 and distances[i, j] < np.inf:
-                n_near = insert(columns[i], near, n_near, indices[i, j], distances[i, j])
+                n_near = insert(row_columns, row_weights, n_near, indices[i, j], distances[i, j])
         if n_near == 0:
             continue
         nearest, mean, n_nearest, beyond = math.inf, 0.0, 0, math.inf
         for j in range(n_near):
-            energies[j] = 0.5 * np.float64(near[j]) * np.float64(near[j])
+            energies[j] = 0.5 * np.float64(row_weights[j]) ** 2  # the distance is there for now
             nearest = min(nearest, energies[j])
         for j in range(n_near):
             energies[j] -= nearest
@@ -198,6 +198,7 @@ def weigh_rows(
         for j in range(n_near):
             share = sums[j] / whole
             if share > NEGLIGIBLE:
-                columns[i, n_kept], weights[i, n_kept] = columns[i, j], share
+                row_columns[n_kept], row_weights[n_kept] = row_columns[j], share
                 n_kept += 1
+        row_columns[n_kept:], row_weights[n_kept:] = 0, 0
         counts[i] = n_kept

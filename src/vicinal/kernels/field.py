@@ -140,65 +140,6 @@ def gather_2d(
 
 
 @kernel
-def spread_3d(
-    places: NDArray[np.float32],
-    low: NDArray[np.float32],
-    per_unit: float,
-    grid: NDArray[np.float32],
-    start: int,
-    stop: int,
-) -> tuple[int, int]:
-    """Add the charges of some cells to a grid; return the slices that got any, from and to."""
-    first, last = grid.shape[0], 0
-    for i in range(start, stop):
-        x = (places[i, 0] - low[0]) * per_unit
-        y, z = (places[i, 1] - low[1]) * per_unit, (places[i, 2] - low[2]) * per_unit
-        row, column, deep = np.int64(x), np.int64(y), np.int64(z)
-        first, last = min(first, row - 1), max(last, row + 3)
-        along_y, along_z = spline(y - np.float32(column)), spline(z - np.float32(deep))
-        for k, a in enumerate(spline(x - np.float32(row))):
-            for m, b in enumerate(along_y):
-                line = grid[row - 1 + k, column - 1 + m]
-                for p, c in enumerate(along_z):
-                    line[deep - 1 + p] += a * b * c
-    return first, last
-
-
-@kernel
-def gather_3d(
-    places: NDArray[np.float32],
-    low: NDArray[np.float32],
-    per_unit: float,
-    potential: NDArray[np.float32],
-    gradient: NDArray[np.float32],
-    start: int,
-    stop: int,
-) -> float:
-    """Write the gradient of a grid's potential at some cells, and return the sum of the potential there."""
-    total = 0.0
-    for i in range(start, stop):
-        x = (places[i, 0] - low[0]) * per_unit
-        y, z = (places[i, 1] - low[1]) * per_unit, (places[i, 2] - low[2]) * per_unit
-        row, column, deep = np.int64(x), np.int64(y), np.int64(z)
-        tx, ty, tz = x - np.float32(row), y - np.float32(column), z - np.float32(deep)
-        weights_x, weights_y, (c0, c1, c2, c3) = spline(tx), spline(ty), spline(tz)
-        slopes_x, slopes_y, (r0, r1, r2, r3) = slopes(tx), slopes(ty), slopes(tz)
-        value, along_x, along_y, along_z = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
-        for k in range(REACH):
-            for m in range(REACH):
-                line = potential[row - 1 + k, column - 1 + m]
-                p0, p1, p2, p3 = line[deep - 1], line[deep], line[deep + 1], line[deep + 2]
-                across = c0 * p0 + c1 * p1 + c2 * p2 + c3 * p3
-                value += weights_x[k] * weights_y[m] * across
-                along_x += slopes_x[k] * weights_y[m] * across
-                along_y += weights_x[k] * slopes_y[m] * across
-                along_z += weights_x[k] * weights_y[m] * (r0 * p0 + r1 * p1 + r2 * p2 + r3 * p3)
-        gradient[i, 0], gradient[i, 1], gradient[i, 2] = along_x * per_unit, along_y * per_unit, along_z * per_unit
-        total += value
-    return total
-
-
-@kernel
 def merge(
     grids: NDArray[np.float32],
     rows: NDArray[np.int64],

@@ -230,7 +230,7 @@ def weigh_rows(
 ) -> None:
     """Write the memberships of rows ``start`` to ``stop``, sorted by column."""
     for i in range(start, stop):
-        n_kept = 0
+        row_columns, row_weights, n_kept = columns[i], weights[i], 0
         for j in range(indices.shape[1]):
             column, distance = indices[i, j], distances[i, j]
             if column < 0 or not distance < np.inf:
@@ -240,5 +240,5 @@ def weigh_rows(
             if beyond > 0 and sigmas[i] > 0:
                 weight = np.exp(-(beyond / sigmas[i]))
             if weight > 0:
-                n_kept = insert(columns[i], weights[i], n_kept, column, weight)
+                n_kept = insert(row_columns, row_weights, n_kept, column, weight)
         counts[i] = n_kept

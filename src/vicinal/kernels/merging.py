@@ -70,16 +70,16 @@ def _narrow(starts: NDArray[np.int64]) -> NDArray[np.signedinteger]:
 
 
 @inline
-def insert(row_columns: np.ndarray, row_weights: np.ndarray, n_kept: int, column: np.int32, weight: np.float32) -> int:
+def insert(columns: np.ndarray, values: np.ndarray, n_kept: int, column: np.int32, value: np.float32) -> int:
     """Put an entry into a sorted row and return the row's length; a column that is there already keeps its entry."""
     place = n_kept
-    while place > 0 and row_columns[place - 1] > column:
+    while place > 0 and columns[place - 1] > column:
         place -= 1
-    if place > 0 and row_columns[place - 1] == column:
+    if place > 0 and columns[place - 1] == column:
         return n_kept
     for p in range(n_kept, place, -1):
-        row_columns[p], row_weights[p] = row_columns[p - 1], row_weights[p - 1]
-    row_columns[place], row_weights[place] = column, weight
+        columns[p], values[p] = columns[p - 1], values[p - 1]
+    columns[place], values[place] = column, value
     return n_kept + 1
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .compile import inline, kernel
-from .power import log2
+from .compile import inline, kernel, reordering_kernel
+from .power import log2, power
 
 MIN_GAIN = np.float32(0.01)
 LOG_2 = np.log(2.0)
+ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
 TERMS_AT_ONCE = 64
 GAIN, LOSS_OF_GAIN = np.float32(0.2), np.float32(0.8)
 
@@ -81,26 +82,77 @@ def attraction_loss(
 
 
 @kernel
-def repel_all(
+def entropy(weights: NDArray[np.float32], scale: float, start: int, stop: int) -> float:
+    """Return the sum of ``p log p`` over some edges, p their weights times a scale."""
+    total = 0.0
+    for e in range(start, stop):
+        share = weights[e] * scale
+        if share > 0:
+            total += share * np.log(share)
+    return total
+
+
+@reordering_kernel
+def repel(
     places: NDArray[np.float32],
+    others: NDArray[np.float32],
+    gradient: NDArray[np.float32],
+    start: int,
+    stop: int,
+) -> float:
+    """Write the gradient of the sum of w over some places at some cells, and return the sum of w there; dof is 1.
+
+    Parameters
+    ----------
+    others
+        ``(3, m)``, rows of zeros for dimensions that the map does not have; the cell itself counts where it is there.
+    """
+    n_components, total = places.shape[1], 0.0
+    xs, ys, zs = others[0], others[1], others[2]
+    for i in range(start, stop):
+        x = places[i, 0]
+        y = places[i, 1] if n_components > 1 else ZERO
+        z = places[i, 2] if n_components > 2 else ZERO
+        value, along_x, along_y, along_z = ZERO, ZERO, ZERO, ZERO
+        for j in range(len(xs)):
+            dx, dy, dz = x - xs[j], y - ys[j], z - zs[j]
+            weight = ONE / (ONE + dx * dx + dy * dy + dz * dz)
+            factor = weight * weight
+            value += weight
+            along_x += factor * dx
+            along_y += factor * dy
+            along_z += factor * dz
+        total += value
+        _write_slope(gradient, i, along_x, along_y, along_z)
+    return total
+
+
+@kernel
+def repel_tailed(
+    places: NDArray[np.float32],
+    others: NDArray[np.float32],
     dof: np.float32,
     gradient: NDArray[np.float32],
     start: int,
     stop: int,
 ) -> float:
-    """Write the gradient of the sum of w over all other cells at some cells, and return the sum of w there."""
-    total = 0.0
+    """Do as `repel` for any dof, in several times the time."""
+    n_components, total, per_dof = places.shape[1], 0.0, ONE / dof
     for i in range(start, stop):
-        gradient[i] = 0
-        for j in range(len(places)):
-            if j == i:
-                continue
-            share = np.float32(1) / (np.float32(1) + _squared_distance(places, i, j) / dof)
-            weight = share if dof == 1 else share**dof
+        x = places[i, 0]
+        y = places[i, 1] if n_components > 1 else ZERO
+        z = places[i, 2] if n_components > 2 else ZERO
+        along_x, along_y, along_z = ZERO, ZERO, ZERO
+        for j in range(others.shape[1]):
+            dx, dy, dz = x - others[0, j], y - others[1, j], z - others[2, j]
+            share = ONE / (ONE + (dx * dx + dy * dy + dz * dz) * per_dof)
+            weight = power(share, dof)
+            factor = weight * share
             total += weight
-            factor = np.float32(-2) * weight * share
-            for k in range(places.shape[1]):
-                gradient[i, k] += factor * (places[i, k] - places[j, k])
+            along_x += factor * dx
+            along_y += factor * dy
+            along_z += factor * dz
+        _write_slope(gradient, i, along_x, along_y, along_z)
     return total
 
 
@@ -183,6 +235,15 @@ def arrange(
         for e in range(starts[i + 1] - starts[i]):
             ends[starts[i] + e] = rank[indices[first + e]]
             shares[starts[i] + e] = weights[first + e] * scale
+
+
+@inline
+def _write_slope(gradient: NDArray[np.float32], i: int, along_x: float, along_y: float, along_z: float) -> None:
+    gradient[i, 0] = -TWO * along_x
+    if gradient.shape[1] > 1:
+        gradient[i, 1] = -TWO * along_y
+    if gradient.shape[1] > 2:
+        gradient[i, 2] = -TWO * along_z
 
 
 @inline

@@ -93,10 +93,11 @@ def find_strangers(
     """Return which rows are unlike the reference, or why that cannot be said; None where no level is given."""
     if level is None:
         return None
-    known = model.familiarity
+    n_jobs = n_jobs or available_threads()
+    known = model.familiarity(n_jobs)
     if known is None:
         return why_no_strangers(model)
-    return strangers.find(known, rows, float(level), n_jobs=n_jobs or available_threads())
+    return strangers.find(known, rows, float(level), n_jobs=n_jobs)
 
 
 def why_no_strangers(model: Model) -> str:

@@ -23,14 +23,13 @@ from numpy.typing import NDArray
 from vicinal.contract.data import Layout
 from vicinal.contract.errors import InputError, ModelError, listing
 from vicinal.contract.network import FittedModel
-from vicinal.kernels.parallel import available_threads
 
 from . import genes
 from .genes import GeneChain, check_genes, without_genes
 from .landmarks import SEED, SPREAD, landmarks_of
 from .manifest import ArrayEntry, Manifest, manifest_of_map, parse_manifest
 from .network import RECORD, check_network, flatten, unflatten
-from .strangers import AT_LEAST, REFERENCE, Familiarity, kept_of, learn
+from .strangers import AT_LEAST, REFERENCE, Familiarity, kept_of, recall
 
 LANDMARKS, N_UNIFORM = "landmarks", "n_uniform"
 NETWORK = "network"
@@ -112,13 +111,14 @@ class Model:
         rows = self.arrays.get(name, np.empty((0, 0), dtype=np.float32))
         return rows[: (self.manifest.landmarks or {}).get(N_UNIFORM)]
 
-    @cached_property
-    def familiarity(self) -> Familiarity | None:
-        """What the reference cells say of how far cells are apart; None where they are too few."""
+    def familiarity(self, n_jobs: int) -> Familiarity | None:
+        """Return what the reference cells say of how far cells are apart, learned once; None where they are too few."""
+        known: Familiarity | None = self.__dict__.get("_familiarity")
         seen = self.manifest.representation
-        if seen is None or len(self.reference) < AT_LEAST:
-            return None
-        return learn(self.reference, seen["metric"], n_jobs=available_threads())
+        if known is None and seen is not None and len(self.reference) >= AT_LEAST:
+            known = recall(self.reference, seen["metric"], n_jobs=n_jobs)
+            self.__dict__["_familiarity"] = known
+        return known
 
     @property
     def n_landmarks(self) -> int:

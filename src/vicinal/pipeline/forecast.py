@@ -255,6 +255,15 @@ def _sgd_work(size: Sizes, params: Any) -> float:
     return (passes + 3) * (size.n_edges + size.n_obs)  # laying out the edges takes as long as some passes
 
 
+def _fft_memory(size: Sizes, params: Any) -> float:
+    # The edges in order, moves and gains, and grids whose nodes are a few for each cell, however wide the map gets.
+    return 8 * size.n_edges + 10 * size.layout + 400 * size.n_obs
+
+
+def _fft_work(size: Sizes, params: Any) -> float:
+    return (size.n_epochs + 20) * (size.n_edges + 80 * size.n_obs)
+
+
 def _score_memory(size: Sizes, params: Any) -> float:
     return size.rows + size.unit_rows + 2 * size.layout
 
@@ -284,6 +293,7 @@ COSTS = {
         _sample_place_memory, lambda size, _: size.n_obs * (size.n_sample * (size.n_features + 16) + 1000), 0.1
     ),
     "optimizer numba_sgd": Cost(_sgd_memory, _sgd_work, 0.1),
+    "optimizer numba_fft": Cost(_fft_memory, _fft_work, 0.2),
     "score": Cost(_score_memory, lambda size, _: size.n_obs * (size.n_features + 16), 0.2),
 }
 """Of built-in backends; `benchmarks/forecast.py` compares with what is measured."""
@@ -373,7 +383,9 @@ def _alive(plan: Plan, source: Source, size: Sizes) -> dict[str, int]:
     stored = size.graph if has_stored else 0
     is_made = size.supervised or plan.stages["graph"].name not in ("precomputed", "edgeless")
     graph = stored + (size.graph if is_made else 0)
-    schedule = _sgd_memory(size, None) if cost_of(plan.stages["optimizer"], "optimizer") else 0
+    optimizer = plan.stages["optimizer"]
+    cost = cost_of(optimizer, "optimizer")
+    schedule = cost.memory(size, optimizer.params) if cost is not None else 0
     snapshots = len(plan.course.snapshots) * size.layout
     return {
         "sort": rows + (SORTING * size.n_edges if has_stored else 0),
@@ -414,6 +426,8 @@ def _n_edges(plan: Plan, source: Source, k: int) -> int:
 
 
 def _n_epochs(plan: Plan) -> int:
+    if plan.course.phases:
+        return plan.course.phase_ends[-1]
     from vicinal.backends.optimizer.numba_sgd import planned_epochs
 
     return planned_epochs(getattr(plan.stages["optimizer"].params, "n_epochs", None), plan.n_obs)

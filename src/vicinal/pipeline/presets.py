@@ -19,7 +19,7 @@ TSNE = Preset(
     name="tsne",
     summary="t-SNE by FFT, with the settings of Kobak and Berens (2019)",
     stages={"knn": "auto", "graph": "perplexity", "init": "pca", "objective": "tsne", "optimizer": "numba_fft"},
-    n_neighbors=91,
+    n_neighbors=15,
 )
 
 

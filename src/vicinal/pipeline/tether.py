@@ -25,6 +25,11 @@ class Tether:
     radius: float
 
 
+def tether_of(cells: NDArray[np.bool_], radius: float) -> Tether | None:
+    """Return the tether of cells, or None where they may not move at all and are fixed instead."""
+    return Tether(cells=cells, radius=radius) if radius > 0 else None
+
+
 class Tethered:
     """An optimisation whose tethered cells stand still for the first half of its epochs, then stay within the radius.
 

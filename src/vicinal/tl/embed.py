@@ -65,11 +65,11 @@ def embed(
     adata
         Annotated data, cells in rows. Only the map's own slots are written, and only after every stage went well.
     method
-        Name of a preset: which stages, with which defaults. ``"umap"`` is built in (McInnes, Healy, Melville 2018);
-        ``"parametric_umap"``, a network that maps new cells too (Sainburg, McInnes, Gentner 2021), comes with the
-        plugin ``vicinal-torch``.
+        Name of a preset: which stages, with which defaults. ``"umap"`` (McInnes, Healy, Melville 2018) and ``"tsne"``
+        (van der Maaten, Hinton 2008) are built in; ``"parametric_umap"``, a network that maps new cells too (Sainburg,
+        McInnes, Gentner 2021), comes with the plugin ``vicinal-torch``.
     n_components
-        Dimensions of the map, 1 to 10.
+        Dimensions of the map, 1 to 10; of t-SNE 1 to 3.
     n_neighbors
         Neighbours of each cell, the cell itself counted; less than the number of cells. None for what the graph wants:
         three times the ``perplexity`` where it has one, else 15 (31 for ``"fixed_sigma"``).
@@ -97,8 +97,9 @@ def embed(
     spread
         Scale of the map that ``min_dist`` is relative to.
     n_epochs
-        Passes over the graph; None for 500 up to 10,000 cells, else 200. A list such as ``[0, 50, 200]``, increasing,
-        keeps the map at each of these epochs; the last is the number of passes. A network has ``n_training_epochs``.
+        Passes over the graph; None for 500 up to 10,000 cells, else 200, of t-SNE 750. A list such as ``[0, 50,
+        200]``, increasing, keeps the map at each of these epochs; the last is the number of passes. A network has
+        ``n_training_epochs``.
     phases
         Parts of the optimisation with parameters of their own: a list such as ``[{"n": 100, "repulsion_strength":
         2.0}, {"n": 100}]``, ``n`` the number of epochs, the rest what replaces parameters of the optimizer for these.

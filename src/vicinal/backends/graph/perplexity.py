@@ -96,15 +96,11 @@ class PerplexityGraph:
         """
         from vicinal.kernels.affinities import NEIGHBORS_A_PERPLEXITY
 
-        largest = max(self._asked, default=DEFAULT)
-        if not self._asked:
-            return min(n_obs, int(NEIGHBORS_A_PERPLEXITY * largest) + 1)
-        most = (n_obs - 1) / NEIGHBORS_A_PERPLEXITY
-        if largest > most:
-            can = f"give at most {math.floor(10 * most) / 10:g}, a third of the others, or leave it out"
-            can = can if most >= 1 else "leave it out"
-            raise InputError(f"perplexity={largest:g} is not allowed for {n_obs} cells; {can}")
-        return int(NEIGHBORS_A_PERPLEXITY * largest) + 1
+        largest, most = max(self._asked, default=DEFAULT), (n_obs - 1) / NEIGHBORS_A_PERPLEXITY
+        if self._asked and largest > most:
+            can = f" give at most {math.floor(10 * most) / 10:g}, a third of the others, or" if most >= 1 else ""
+            raise InputError(f"perplexity={largest:g} is not allowed for {n_obs} cells;{can} leave it out")
+        return min(n_obs, int(NEIGHBORS_A_PERPLEXITY * largest) + 1)
 
     def prepare(self, n_obs: int, n_neighbors: int) -> str:
         """Settle the perplexity, and return a note where it is smaller than by default.
@@ -154,7 +150,7 @@ def joined(rows: Rows, symmetrize: bool, n_jobs: int) -> Graph:
 
 
 def _shown(perplexities: Sequence[float]) -> float | str:
-    return float(perplexities[0]) if len(perplexities) == 1 else ", ".join(f"{value:g}" for value in perplexities)
+    return float(perplexities[0]) if len(perplexities) == 1 else ", ".join(f"{value:.10g}" for value in perplexities)
 
 
 SPEC = BackendSpec(

@@ -16,6 +16,7 @@ from vicinal.contract.errors import InputError, StageError
 from vicinal.contract.requests import OptimizeRequest
 from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities
 from vicinal.contract.stages import NormalizedForm
+from vicinal.kernels.parallel import in_turn, workers
 
 from .checks import check_sizes, require_epochs, require_epochs_left, require_override
 from .repulsion import parts, repulsion_of, summed
@@ -187,8 +188,6 @@ class FftRun:
         require_epochs_left(n_epochs, self.epoch, self.n_epochs)
         check_overrides(overrides)
         settings = {name: overrides.get(name, getattr(self._params, name)) for name in OVERRIDES}
-        from vicinal.kernels.parallel import workers
-
         with workers(self._n_jobs) as run:
             for _ in range(n_epochs):
                 self._arrange(run)
@@ -200,13 +199,12 @@ class FftRun:
         With P the affinities and w the kernel: the sum of ``-p log w``, the logarithm of the sum of w, and the sum of
         ``p log p``.
         """
-        from vicinal.kernels.parallel import workers
         from vicinal.kernels.tsne import attraction_loss
 
         with workers(self._n_jobs) as run:
             self._arrange(run, anew=False)
             places, edges = self._now.places, self._affinities
-            total = self._repulsion.evaluate(places, self._field, run)
+            total = self._repulsion.evaluate(places, self._field, self.epoch, run)
             pulled = summed(lambda a, b: attraction_loss(*edges.rows, places, self._per_dof, a, b), edges.parts, run)
         attraction, repulsion = self._dof * pulled, math.log(total) if total > 0 else 0.0
         found = {"attraction": attraction, "repulsion": repulsion, "entropy": edges.entropy}
@@ -258,7 +256,7 @@ class FftRun:
         from vicinal.kernels.tsne import attract, centre, descend
 
         now, edges = self._now, self._affinities
-        total = self._repulsion.evaluate(now.places, self._field, run)
+        total = self._repulsion.evaluate(now.places, self._field, now.epoch, run)
         run(lambda a, b: attract(*edges.rows, now.places, self._per_dof, self._pulls, a, b), edges.parts)
         rate = np.float32(len(now.places) / exaggeration if learning_rate == AUTO else learning_rate)
         pulled, pushed = np.float32(exaggeration), np.float32(0.5 / total if total > 0 else 0)
@@ -320,7 +318,13 @@ class Affinities:
             np.empty(len(graph.indices), dtype=np.float32),
         )
         self.parts = parts(graph.n_obs)
-        self.entropy = _entropy(graph.weights, total)
+        self.entropy = self._entropy(total)
+
+    def _entropy(self, total: float) -> float:
+        from vicinal.kernels.tsne import entropy
+
+        weights, scale = self._given[2], 1 / total if total > 0 else 0.0
+        return summed(lambda a, b: entropy(weights, scale, a, b), parts(len(weights)), in_turn)
 
     def arrange(self, order: NDArray[np.int32], run: Callable[..., None]) -> None:
         """Put the cells in an order."""
@@ -380,11 +384,6 @@ def check_overrides(overrides: Mapping[str, Any]) -> None:
 def _is_arranged_at(epoch: int) -> bool:
     last, before = ARRANGED_AT[-1], ARRANGED_AT[-2]
     return epoch in ARRANGED_AT or (epoch > last and (epoch - last) % (last - before) == 0)
-
-
-def _entropy(weights: NDArray[np.float32], total: float) -> float:
-    present = weights[weights > 0].astype(np.float64) / (total or 1)
-    return float((present * np.log(present)).sum())
 
 
 SPEC = BackendSpec(

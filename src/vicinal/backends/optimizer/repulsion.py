@@ -19,8 +19,12 @@ from numpy.typing import NDArray
 
 from vicinal.contract.data import Layout
 
-PAIRS_UP_TO = {1: 1000, 2: 1000, 3: 5000}
-"""Cells up to which all pairs take less time than the transforms, by the number of dimensions."""
+PAIRS_UP_TO = 3000
+"""Cells up to which all pairs take less time than the transforms. In three dimensions it is pairs alone: a grid as fine
+as is needed has too many nodes."""
+MOST_OTHERS = 20_000
+"""Cells that others are paired with in an epoch: beyond, evenly spaced ones of the order the cells are worked on in."""
+GOLDEN = (math.sqrt(5) - 1) / 2
 FINEST, WIDEST = 0.15, 0.4
 """Widths of an interval of the grid. The kernel falls over a distance of 1 whatever the extent of the map, so the error
 of the gradient depends on the width alone: beside the attraction, 0.0002 at the first and 0.012 at the second."""
@@ -28,9 +32,9 @@ WIDENING = 1.12
 """Ratio of one width to the next: with few of them, a spectrum serves for many steps."""
 FEWEST_INTERVALS = 24
 """Across a map that is small beside the kernel: there rounding sets the error, not the splines."""
-MOST_NODES = {1: 1 << 22, 2: 4096, 3: 128}
+MOST_NODES = {1: 1 << 22, 2: 4096}
 """Of one dimension, by the number of dimensions; beyond it intervals widen, whatever the error."""
-INTERVALS = {1: 4096, 2: 192, 3: 64}
+INTERVALS = {1: 4096, 2: 192}
 """Across the map up to which intervals are kept as fine as they can be."""
 MARGIN, BEYOND = 1.5, 7
 """Intervals below the first cell, and nodes of a dimension besides the intervals that the cells are in."""
@@ -49,29 +53,49 @@ Run = Callable[[Callable[[int, int], None], Sequence[int] | np.ndarray], None]
 class Repulsion(Protocol):
     """What repels."""
 
-    def evaluate(self, places: Layout, gradient: NDArray[np.float32], run: Run) -> float:
+    def evaluate(self, places: Layout, gradient: NDArray[np.float32], epoch: int, run: Run) -> float:
         """Write the gradient of each cell's sum of the kernel over the others; return the sum over all pairs."""
 
 
 def repulsion_of(n_obs: int, n_components: int, dof: float) -> Repulsion:
     """Return what takes less time for so many cells."""
-    if n_obs <= PAIRS_UP_TO[n_components]:
-        return AllPairs(n_obs, dof)
+    if n_obs <= PAIRS_UP_TO or n_components > 2:
+        return Pairs(n_obs, dof)
     return Grid(n_obs, n_components, dof)
 
 
-class AllPairs:
-    """Every cell against every other."""
+class Pairs:
+    """Every cell against every other, or against a sample of them that differs from epoch to epoch.
 
-    def __init__(self, n_obs: int, dof: float) -> None:
+    Evenly spaced cells of an order that keeps near places near are spread as the cells are.
+    """
+
+    def __init__(self, n_obs: int, dof: float, most: int = MOST_OTHERS) -> None:
+        self._n_obs, self._n_others = n_obs, min(n_obs, most)
         self._dof = np.float32(dof)
         self._parts = parts(n_obs)
 
-    def evaluate(self, places: Layout, gradient: NDArray[np.float32], run: Run) -> float:
+    def evaluate(self, places: Layout, gradient: NDArray[np.float32], epoch: int, run: Run) -> float:
         """Write the gradient of each cell's sum of the kernel over the others; return the sum over all pairs."""
-        from vicinal.kernels.tsne import repel_all
+        from vicinal.kernels.tsne import repel, repel_tailed
 
-        return summed(lambda a, b: repel_all(places, self._dof, gradient, a, b), self._parts, run)
+        others = np.zeros((3, self._n_others), dtype=np.float32)
+        others[: places.shape[1]] = places[self._drawn(epoch)].T
+
+        def evaluate(start: int, stop: int) -> float:
+            if self._dof == 1:
+                return repel(places, others, gradient, start, stop)
+            return repel_tailed(places, others, self._dof, gradient, start, stop)
+
+        total = summed(evaluate, self._parts, run)
+        each = self._n_obs / self._n_others
+        if each > 1:
+            gradient *= np.float32(each)
+        return total * each - self._n_obs  # less each cell's own
+
+    def _drawn(self, epoch: int) -> NDArray[np.intp]:
+        start = epoch * GOLDEN % 1
+        return ((np.arange(self._n_others) + start) * (self._n_obs / self._n_others)).astype(np.intp)
 
 
 @dataclass(frozen=True)
@@ -119,7 +143,7 @@ class Grid:
         self._spectrum: Spectrum | None = None
         self._grids = np.zeros(0, dtype=np.float32)
 
-    def evaluate(self, places: Layout, gradient: NDArray[np.float32], run: Run) -> float:
+    def evaluate(self, places: Layout, gradient: NDArray[np.float32], epoch: int, run: Run) -> float:
         """Write the gradient of each cell's sum of the kernel over the others; return the sum over all pairs."""
         from vicinal.kernels import field
 
