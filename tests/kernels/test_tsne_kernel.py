@@ -107,10 +107,11 @@ def test_a_graph_in_another_order_is_the_same_graph(n, seed):
     np.testing.assert_allclose(dense((starts, ends, shares), n), expected, rtol=1e-6)
 
 
-def test_extent_and_centre(rng):
+def test_extent_and_mean(rng):
     places = rng.normal(loc=7, size=(50, 3)).astype(np.float32)
     low, high = np.empty(3, dtype=np.float32), np.empty(3, dtype=np.float32)
     tsne.survey(places, low, high)
     np.testing.assert_array_equal([low, high], [places.min(axis=0), places.max(axis=0)])
-    tsne.centre(places)
-    np.testing.assert_allclose(places.mean(axis=0), 0, atol=1e-5)
+    moved = places + np.float32([1, -2, 0.5])
+    tsne.keep_mean(moved, places)
+    np.testing.assert_allclose(moved, places, atol=1e-5)

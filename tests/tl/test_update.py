@@ -318,19 +318,51 @@ class TestRefused:
         with pytest.raises(ModelError, match="no model in adata.uns"):
             vc.tl.update(cells.copy(), cells)
 
-    def test_an_optimizer_that_keeps_more_than_its_layout(self, cells: ad.AnnData, old: ad.AnnData) -> None:
+    def test_an_optimizer_that_does_not_show_its_layout(self, cells: ad.AnnData, old: ad.AnnData) -> None:
         from vicinal.backends.optimizer.numba_sgd import NumbaSgd, NumbaSgdParams, SgdRun
 
-        class Remembering(SgdRun):
+        class Hiding(SgdRun):
             def state(self):  # type: ignore[no-untyped-def]
-                return {**super().state(), "more": np.zeros(1)}
+                return {"more": np.zeros(1)}
 
         class Other(NumbaSgd):
             def start(self, request):  # type: ignore[no-untyped-def]
-                return Remembering(request, request.objective.form("kernel").parameters, self.params)
+                return Hiding(request, request.objective.form("kernel").parameters, self.params)
 
         with pytest.raises(InputError, match="max_drift above 0 needs an optimizer"):
             vc.tl.update(cells.copy(), old, max_drift=0.1, optimizer=Other(NumbaSgdParams(n_epochs=5)))
+
+
+@pytest.fixture(scope="module", params=["made here", "adopted"])
+def by_tsne(request: pytest.FixtureRequest, cells: ad.AnnData, is_old: np.ndarray) -> ad.AnnData:
+    """Old cells in a map by t-SNE, and in one of which only the coordinates are there."""
+    adata = cells[is_old].copy()
+    vc.tl.embed(adata, "tsne", n_epochs=300, exaggeration=1.5)
+    if request.param == "adopted":
+        del adata.uns["tsne"]
+        vc.models.adopt(adata, "X_tsne")
+    return adata
+
+
+class TestMapsOfTsne:
+    @pytest.mark.parametrize("max_drift", [0, 0.02])
+    def test_new_cells_find_their_neighbours(self, cells: ad.AnnData, by_tsne: ad.AnnData, max_drift: float) -> None:
+        adata, placed = cells.copy(), cells.copy()
+        vc.tl.update(adata, by_tsne, max_drift=max_drift)
+        vc.tl.project(placed, by_tsne)
+        record, made = adata.uns["tsne"]["update"], adata.uns["tsne"]
+        assert (record["drift_max_share"] <= max_drift) and made["backends"]["optimizer"].startswith("numba_fft")
+        assert "12" not in made["params"]["phases"], "early exaggeration would tear the map"
+        of = np.flatnonzero(record["is_new"])
+        rows = cells.obsm["X_pca"]
+        assert kept(rows, adata.obsm["X_tsne"], of) > kept(rows, placed.obsm["X_tsne"], of)
+
+    def test_what_the_map_was_made_with_is_taken_again(self, cells: ad.AnnData, by_tsne: ad.AnnData) -> None:
+        adata = cells.copy()
+        vc.tl.update(adata, by_tsne)
+        params, known = adata.uns["tsne"]["params"], "params" in by_tsne.uns["tsne"]
+        assert params["exaggeration"] == (1.5 if known else 1.0)
+        assert params["perplexity"] == 30 and params["n_neighbors"] == 91
 
 
 def test_genes_are_those_of_the_map_in_their_order() -> None:

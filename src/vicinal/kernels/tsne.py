@@ -204,15 +204,15 @@ def survey(places: NDArray[np.float32], low: NDArray[np.float32], high: NDArray[
 
 
 @kernel
-def centre(places: NDArray[np.float32]) -> None:
-    """Move all cells so that their mean is zero."""
+def keep_mean(places: NDArray[np.float32], before: NDArray[np.float32]) -> None:
+    """Move all cells so that their mean is what it was."""
     for k in range(places.shape[1]):
         total = 0.0
         for i in range(len(places)):
-            total += places[i, k]
-        mean = np.float32(total / len(places))
+            total += np.float64(places[i, k]) - np.float64(before[i, k])
+        shift = np.float32(total / len(places))
         for i in range(len(places)):
-            places[i, k] -= mean
+            places[i, k] -= shift
 
 
 @kernel

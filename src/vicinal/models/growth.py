@@ -30,8 +30,8 @@ KERNEL = {"min_dist", "spread", "a", "b"}
 EPOCHS_SMALL, EPOCHS_LARGE, SMALL_UP_TO = 100, 50, 10_000
 LEARNING_RATE = 0.05
 EPOCHS_TSNE, RATE_A_CELL = 250, 0.1
-"""First steps are shorter than those of a new map: all cells start near where they belong. The rate of t-SNE is in units
-of the number of cells."""
+"""First steps are shorter than those of a new map: all cells start near where they belong. The rate of t-SNE is in
+units of the number of cells."""
 OTHERWISE = "umap"
 """The preset for maps of other tools."""
 

@@ -36,13 +36,14 @@ class Tethered:
     Raises
     ------
     InputError
-        If there is more to the optimisation than its layout, which then cannot be set from outside.
+        If the optimisation's layout cannot be set from outside.
     """
 
     def __init__(self, inner: Optimization, cells: NDArray[np.bool_], radius: float) -> None:
-        if hasattr(inner, "run") or set(inner.state()) != {"layout"}:
-            msg = f"max_drift above 0 needs an optimizer whose state is the layout, such as 'numba_sgd'; {type(inner)}"
-            raise InputError(f"{msg} keeps more. Give max_drift=0, or another optimizer")
+        if hasattr(inner, "run") or "layout" not in inner.state():
+            wanted = "an optimizer whose state holds the layout, such as 'numba_sgd'"
+            msg = f"max_drift above 0 needs {wanted}, and {type(inner)} is none; give max_drift=0, or another optimizer"
+            raise InputError(msg)
         self._inner, self._cells, self._radius = inner, cells, radius
         self._anchors = inner.layout[cells]
 
@@ -65,10 +66,11 @@ class Tethered:
         """Go on by some epochs, after each of which cells beyond their radius are drawn back to it."""
         for _ in range(n_epochs):
             self._inner.step(1, **overrides)
-            layout = self._inner.layout
+            state = self._inner.state()
+            layout = np.array(state["layout"])
             radius = self._radius if 2 * self.epoch > self.n_epochs else 0.0
             layout[self._cells] = within(layout[self._cells], self._anchors, radius)
-            self._inner.restore({"layout": layout}, self.epoch)
+            self._inner.restore({**state, "layout": layout}, self.epoch)
 
     def state(self) -> Mapping[str, np.ndarray]:
         """Return the layout."""

@@ -253,7 +253,7 @@ class FftRun:
         max_step: float | None,
     ) -> State:
         """Return where one step leads."""
-        from vicinal.kernels.tsne import attract, centre, descend
+        from vicinal.kernels.tsne import attract, descend, keep_mean
 
         now, edges = self._now, self._affinities
         total = self._repulsion.evaluate(now.places, self._field, now.epoch, run)
@@ -286,7 +286,7 @@ class FftRun:
 
         run(move, edges.parts)
         if not self._stays.any():
-            centre(places)
+            keep_mean(places, now.places)
         return State(now.epoch + 1, now.order, places, moves, gains)
 
 
