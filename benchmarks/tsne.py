@@ -158,7 +158,7 @@ def errors(
     exact = pulls - sums / total
     field = np.empty_like(places)
     with workers(threads) as parallel:
-        found = run._repulsion.evaluate(places, field, parallel)
+        found = run._repulsion.evaluate(places, field, run.epoch, parallel)
     own = pulls + 0.5 * field / found
     loss, gradient = kl_divergence_fft(wide, affinities * exaggeration, 1, FFT, should_eval_error=True, n_jobs=threads)
     expected = divergence(affinities, places)
