@@ -39,7 +39,7 @@ method, init = sys.argv[3:]
 vc.tl.embed(adata, method, init=init, **({"min_dist": 0.1} if method == "umap" else {}))
 np.save(sys.argv[2], adata.obsm[f"X_{method}"])
 """
-PEERS = {"umap": ("umap-learn", "manifolds-rs"), "tsne": ("manifolds-rs", "manifolds-rs, fft_3k")}
+PEERS = {"umap": ("umap-learn", "manifolds-rs"), "tsne": ("manifolds-rs, barnes_hut", "manifolds-rs", "manifolds-rs, fft_3k")}
 SCRIPT = Path(__file__).with_name("peers") / "run_whole.py"
 N_WARM = 12_000
 

@@ -27,6 +27,7 @@ PEERS = {
     ("umap-learn", "umap"): umap_learn,
     ("manifolds-rs", "umap"): manifolds_rs,
     ("manifolds-rs", "tsne"): manifolds_rs_tsne,
+    ("manifolds-rs, barnes_hut", "tsne"): lambda rows: manifolds_rs_tsne(rows, "barnes_hut"),
     ("manifolds-rs, fft_3k", "tsne"): lambda rows: manifolds_rs_tsne(rows, "fft_3k"),
 }
 
