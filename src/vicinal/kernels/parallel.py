@@ -42,13 +42,21 @@ def workers(n_jobs: int) -> Iterator[Callable[[Callable[[int, int], None], Seque
     if n_jobs <= 1:
         yield in_turn
         return
-    with ThreadPoolExecutor(n_jobs) as pool:
+    with ThreadPoolExecutor(n_jobs - 1) as pool:
 
         def run(work: Callable[[int, int], None], edges: Sequence[int] | np.ndarray) -> None:
-            if len(edges) == 2:
-                return in_turn(work, edges)
-            for task in [pool.submit(work, int(start), int(stop)) for start, stop in itertools.pairwise(edges)]:
-                task.result()
+            tasks = iter([(int(start), int(stop)) for start, stop in itertools.pairwise(edges)])
+
+            def take() -> None:  # each thread takes the next task; this one works too instead of waiting
+                for start, stop in tasks:
+                    work(start, stop)
+
+            others = [pool.submit(take) for _ in range(min(n_jobs, len(edges) - 1) - 1)]
+            try:
+                take()
+            finally:
+                for other in others:
+                    other.result()
 
         yield run
 

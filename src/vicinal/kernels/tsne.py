@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from .compile import inline, kernel, reordering_kernel
 from .power import log2, power
+from .pulls import LANES, pull
 
 MIN_GAIN = np.float32(0.01)
 LOG_2 = np.log(2.0)
@@ -32,26 +33,44 @@ def attract(
     stop: int,
 ) -> None:
     """Write what the edges of some cells add to the gradient."""
+    sums = np.empty(2 * LANES, dtype=np.float32)
     for i in range(start, stop):
         if places.shape[1] == 2:
-            # Written out: the loop over dimensions costs as much as all the rest.
-            x, y = places[i, 0], places[i, 1]
-            along_x, along_y = np.float32(0), np.float32(0)
-            for e in range(indptr[i], indptr[i + 1]):
-                j = ends[e]
-                dx, dy = x - places[j, 0], y - places[j, 1]
-                factor = weights[e] / (np.float32(1) + (dx * dx + dy * dy) * per_dof)
-                along_x += factor * dx
-                along_y += factor * dy
-            pulls[i, 0], pulls[i, 1] = along_x, along_y
-        else:
-            pulls[i] = 0
-            for e in range(indptr[i], indptr[i + 1]):
-                j = ends[e]
-                squared = _squared_distance(places, i, j)
-                factor = weights[e] / (np.float32(1) + squared * per_dof)
-                for k in range(places.shape[1]):
-                    pulls[i, k] += factor * (places[i, k] - places[j, k])
+            pulls[i, 0], pulls[i, 1] = _pulled_2d(indptr[i], indptr[i + 1], ends, weights, places, i, per_dof, sums)
+            continue
+        pulls[i] = 0
+        for e in range(indptr[i], indptr[i + 1]):
+            j = ends[e]
+            factor = weights[e] / (ONE + _squared_distance(places, i, j) * per_dof)
+            for k in range(places.shape[1]):
+                pulls[i, k] += factor * (places[i, k] - places[j, k])
+
+
+@inline
+def _pulled_2d(
+    first: int,
+    last: int,
+    ends: NDArray[np.uint32],
+    weights: NDArray[np.float32],
+    places: NDArray[np.float32],
+    i: int,
+    per_dof: np.float32,
+    sums: NDArray[np.float32],
+) -> tuple[float, float]:
+    x, y, along_x, along_y = places[i, 0], places[i, 1], ZERO, ZERO
+    whole = first + (last - first) // LANES * LANES
+    sums[:] = 0
+    for e in range(first, whole, LANES):
+        pull(ends, weights, places, e, x, y, per_dof, sums)
+    for lane in range(LANES):
+        along_x += sums[lane]
+        along_y += sums[LANES + lane]
+    for e in range(whole, last):
+        dx, dy = x - places[ends[e], 0], y - places[ends[e], 1]
+        factor = weights[e] / (ONE + (dx * dx + dy * dy) * per_dof)
+        along_x += factor * dx
+        along_y += factor * dy
+    return along_x, along_y
 
 
 @kernel
@@ -180,9 +199,9 @@ def descend(
         squared = np.float32(0)
         for k in range(places.shape[1]):
             slope = exaggeration * pulls[i, k] + field_factor * field[i, k]
-            agree = np.sign(moves[i, k]) == np.sign(slope)  # the last move went uphill
+            agree = moves[i, k] * slope > ZERO  # the last move went uphill
             gain = gains[i, k] * LOSS_OF_GAIN + MIN_GAIN if agree else gains[i, k] + GAIN
-            move = np.float32(0) if stays[i] else momentum * moves[i, k] - rate * gain * slope
+            move = ZERO if stays[i] else momentum * moves[i, k] - rate * gain * slope
             new_gains[i, k], new_moves[i, k] = gain, move
             squared += move * move
         shrink = np.float32(1)

@@ -159,6 +159,8 @@ class FftRun:
         order = np.arange(graph.n_obs, dtype=np.int32)
         self._now = State(0, order, layout, np.zeros_like(layout), np.ones_like(layout))
         self._pulls, self._field = np.zeros_like(layout), np.zeros_like(layout)
+        self._spare: tuple[NDArray[np.float32], ...] = ()
+        self._any_stay = bool(self._stays.any())
 
     @property
     def epoch(self) -> int:
@@ -191,7 +193,7 @@ class FftRun:
         with workers(self._n_jobs) as run:
             for _ in range(n_epochs):
                 self._arrange(run)
-                self._now = self._after_one(run, **settings)
+                self._go_to(self._after_one(run, **settings))
 
     def losses(self) -> Mapping[str, float]:
         """Return the divergence, whatever the exaggeration, and its parts ``attraction`` and ``repulsion``.
@@ -259,8 +261,8 @@ class FftRun:
         rate = np.float32(len(now.places) / exaggeration if learning_rate == AUTO else learning_rate)
         pulled, pushed = np.float32(exaggeration), np.float32(0.5 / total if total > 0 else 0)
         share, longest = np.float32(momentum), np.float32(math.inf if max_step is None else max_step)
-        places, moves, gains = (np.empty_like(now.places) for _ in range(3))
-        stays = self._stays[now.order]
+        places, moves, gains = self._take_spare()
+        stays = self._stays[now.order] if self._any_stay else self._stays
 
         def move(start: int, stop: int) -> None:
             descend(
@@ -283,9 +285,19 @@ class FftRun:
             )
 
         run(move, edges.parts)
-        if not self._stays.any():
+        if not self._any_stay:
             keep_mean(places, now.places)
         return State(now.epoch + 1, now.order, places, moves, gains)
+
+    def _go_to(self, state: State) -> None:
+        """Take a state; the arrays of the one before serve the next, since fresh memory costs as much as a step."""
+        before, self._now = self._now, state
+        self._spare = before[2:]
+
+    def _take_spare(self) -> tuple[NDArray[np.float32], ...]:
+        """Return room for places, moves and gains that no state holds, not after an interrupt either."""
+        spare, self._spare = self._spare, ()
+        return spare or tuple(np.empty_like(self._now.places) for _ in range(3))
 
 
 class Affinities:

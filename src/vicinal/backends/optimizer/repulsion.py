@@ -40,8 +40,8 @@ INTERVALS = {1: 4096, 2: 192}
 MARGIN, BEYOND = 1.5, 7
 """Intervals below the first cell, and nodes of a dimension besides the intervals that the cells are in."""
 APART = 16
-"""Nodes by which copies of the map are farther from each other than from themselves: the splines reach over some."""
-STEP = 8
+"""Nodes, an even number, that are left between copies of the map: the splines reach over some."""
+STEP = 16
 """Numbers of nodes are multiples of it, so that they change rarely."""
 MOST_PARTS = 8
 """Of the cells, each of which has a grid of its own, and of a transform: not by the number of threads, so that sums do
@@ -209,22 +209,23 @@ class Spectrum:
         from scipy import fft
 
         self.width, self.shape = width, shape
-        last = fft.next_fast_len(2 * shape[-1] + APART, real=True)
-        self._padded = (*(1 if n == 1 else fft.next_fast_len(2 * n + APART) for n in shape[:-1]), last)
-        squared = np.zeros(self._padded)
-        smoothing = np.ones((*self._padded[:-1], last // 2 + 1))
-        for axis, n in enumerate(self._padded):
+        # Even numbers: half a period then says all, of the kernel as of its transform.
+        half = tuple(0 if n == 1 else fft.next_fast_len(n + APART // 2, real=True) for n in shape)
+        self._padded = tuple(2 * n or 1 for n in half)
+        squared, smoothing = np.zeros(1), np.ones(1)
+        for axis, n in enumerate(half):
             along = [1] * len(shape)
             along[axis] = -1
-            lags = np.minimum(np.arange(n), n - np.arange(n)) * width
-            squared = squared + np.square(lags).reshape(along)
-            if n > 1:
-                turns = np.arange(smoothing.shape[axis]) / n
-                smoothing = smoothing * ((2 + np.cos(2 * np.pi * turns)) / 3).reshape(along)
-        values = fft.rfftn((1 + squared / dof) ** -dof).real / np.square(smoothing)
+            nodes = np.arange(n + 1)
+            squared = squared + np.square(nodes * width).reshape(along)
+            if n > 0:
+                smoothing = smoothing * ((2 + np.cos(np.pi * nodes / n)) / 3).reshape(along)
+        kernel = 1 / (1 + squared / dof) if dof == 1 else (1 + squared / dof) ** -dof
+        axes = tuple(axis for axis, n in enumerate(half) if n > 0)
+        values = fft.dctn(kernel, type=1, axes=axes) / np.square(smoothing)
         self._mean = float(values.flat[0]) / math.prod(self._padded)
         values.flat[0] = 0
-        self._values = values.astype(np.float32)
+        self._values = values.astype(np.float32)[_there_and_back(half[0])]
         # Kept from step to step: fresh memory costs as much as a transform.
         self._lines = np.empty((shape[0], *self._values.shape[1:]), dtype=np.complex64)
         self._potential = np.empty(shape, dtype=np.float32)
@@ -262,6 +263,12 @@ class Spectrum:
         for work, n in ((forward, n_rows), (multiply, flat.shape[1]), (backward, n_rows)):
             run(work, parts(n, n_parts))
         return potential
+
+
+def _there_and_back(half: int) -> NDArray[np.intp]:
+    """Return where each frequency of a period is in its first half."""
+    nodes = np.arange(max(2 * half, 1))
+    return np.minimum(nodes, 2 * half - nodes) if half else nodes
 
 
 def parts(n: int, n_parts: int) -> NDArray[Any]:
