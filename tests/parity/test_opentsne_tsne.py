@@ -131,7 +131,7 @@ def test_the_gradient_over_all_pairs(case, stages, exaggeration, dof):
 
 
 @pytest.mark.parametrize("dof", [1.0, 0.6])
-@pytest.mark.parametrize(("exaggeration", "allowed"), [(EARLY, 3e-3), (LATE, 0.025)])
+@pytest.mark.parametrize(("exaggeration", "allowed"), [(EARLY, 1e-3), (LATE, 0.025)])
 def test_the_gradient_on_a_grid(case, stages, exaggeration, allowed, dof):
     places = stages[exaggeration]
     found, attraction = gradient(case, Grid(*places.shape, dof), places, exaggeration, dof)
