@@ -46,22 +46,30 @@ class Case:
         matrix = sparse.csr_matrix(self.graph.to_scipy(), dtype=np.float64)
         return matrix / matrix.sum()
 
-    def ours(self, phases, *, dof: float = 1.0, layout: np.ndarray | None = None) -> np.ndarray:
+    def ours(
+        self, phases, *, dof: float = 1.0, layout: np.ndarray | None = None, look=lambda layout: None
+    ) -> np.ndarray:
+        """Return the last layout of a run; ``look`` is shown that of the end of each phase."""
         objective = TsneObjective(TsneParams(dof=dof))
         layout = self.layout if layout is None else layout
         request = OptimizeRequest(graph=self.graph, layout=layout, objective=objective, n_jobs=2)
         run = NumbaFft(NumbaFftParams(n_epochs=sum(n for n, _ in phases))).start(request)
         for n_epochs, overrides in phases:
             run.step(n_epochs, **overrides)
+            look(run.layout)
         return run.layout
 
-    def theirs(self, phases, *, dof: float = 1.0, layout: np.ndarray | None = None, **settings) -> np.ndarray:
+    def theirs(
+        self, phases, *, dof: float = 1.0, layout: np.ndarray | None = None, look=lambda layout: None, **settings
+    ) -> np.ndarray:
+        """Do as `ours`."""
         first = (self.layout if layout is None else layout).astype(np.float64)
         affinities = PrecomputedAffinities(self.affinities, normalize=False)
         embedding = TSNEEmbedding(first, affinities, dof=dof, n_jobs=2, **settings)
         for n_epochs, overrides in phases:
             names = {"max_step": "max_step_norm"}
             embedding.optimize(n_epochs, inplace=True, **{names.get(k, k): v for k, v in overrides.items()})
+            look(np.array(embedding))
         return np.asarray(embedding)
 
     def divergence(self, layout: np.ndarray) -> float:
@@ -123,7 +131,7 @@ def test_the_gradient_over_all_pairs(case, stages, exaggeration, dof):
 
 
 @pytest.mark.parametrize("dof", [1.0, 0.6])
-@pytest.mark.parametrize(("exaggeration", "allowed"), [(EARLY, 3e-3), (LATE, 0.025)])
+@pytest.mark.parametrize(("exaggeration", "allowed"), [(EARLY, 1e-3), (LATE, 0.025)])
 def test_the_gradient_on_a_grid(case, stages, exaggeration, allowed, dof):
     places = stages[exaggeration]
     found, attraction = gradient(case, Grid(*places.shape, dof), places, exaggeration, dof)
@@ -179,14 +187,19 @@ def test_the_divergence_is_no_larger(name, late, data_dir):
     assert own < peer + 0.005
 
 
-def test_the_divergence_is_no_larger_where_their_map_goes_on(data_dir):
-    """At exaggeration 4 the maps of these cells end at 3.07 to 3.10, of either, by a trace in the first layout."""
+def test_the_divergence_is_no_larger_where_neither_comes_to_rest(data_dir, rng):
+    """At exaggeration 4 these cells go on swinging, and a trace in the first layout leads elsewhere: means, of both."""
     case = Case(representation("pbmc3k", data_dir))
-    first = case.theirs([(250, {"exaggeration": EARLY}), (250, {"exaggeration": 4.0})]).astype(np.float32)
-    rest = [(250, {"exaggeration": 4.0})]
-    own, peer = (case.divergence(made(rest, layout=first)) for made in (case.ours, case.theirs))
-    print(f"divergence {own:.4f}, openTSNE {peer:.4f}")
-    assert own < peer + 0.005
+    phases = [*schedule(4.0), *[(25, {"exaggeration": 4.0})] * 10]
+    found: dict[str, list[float]] = {"ours": [], "theirs": []}
+    for trace in 1e-4 * rng.normal(size=(4, *case.layout.shape)):
+        for name, means in found.items():
+            seen: list[np.ndarray] = []
+            getattr(case, name)(phases, layout=(case.layout * (1 + trace)).astype(np.float32), look=seen.append)
+            means.append(np.mean([case.divergence(layout) for layout in seen[1:]]))
+    own, peer = map(np.array, found.values())
+    print(f"divergence {own.mean():.4f}, openTSNE {peer.mean():.4f}", own, peer)
+    assert own.mean() < peer.mean() + 0.005 + 2 * np.hypot(own.std(), peer.std()) / np.sqrt(len(own))
 
 
 def test_starts_from_another_map(data_dir):

@@ -31,7 +31,7 @@ FINEST, WIDEST = 0.15, 0.4
 of the gradient depends on the width alone: beside the attraction, 0.0002 at the first and 0.012 at the second."""
 WIDENING = 1.12
 """Ratio of one width to the next: with few of them, a spectrum serves for many steps."""
-FEWEST_INTERVALS = 24
+FEWEST_INTERVALS = 48
 """Across a map that is small beside the kernel: there rounding sets the error, not the splines."""
 MOST_NODES = {1: 1 << 22, 2: 4096}
 """Of one dimension, by the number of dimensions; beyond it intervals widen, whatever the error."""
