@@ -3,10 +3,10 @@
 python benchmarks/whole.py [n_rounds] [--method umap|tsne] [--cells N] [--init NAME] [--peers NAME ...]
 
 Fashion-MNIST, 70,000 x 50. UMAP: 15 neighbours, min_dist 0.1, everything else as each has it by default, but for
-manifolds-rs: ann="nndescent", n_epochs=200. t-SNE: as each has it by default, but for manifolds-rs: approx="fft", "fft_3k",
-or its default "barnes_hut". Seconds are of the whole process, from starting Python to the map on disk; before them, each maps 12,000 rows
-once, so that what can be cached on disk is. Ours scores its map as well, as it does by default. The peers run with the
-Python that VICINAL_PEERS names. Scores are of 5,000 cells, means of all rounds.
+manifolds-rs: ann="nndescent", n_epochs=200. t-SNE: as each has it by default, but for manifolds-rs: approx="fft",
+"fft_3k", or its default "barnes_hut". Seconds are of the whole process, from starting Python to the map on disk; before
+them, each maps 12,000 rows once, so that what can be cached on disk is. Ours scores its map as well, as it does by
+default. The peers run with the Python that VICINAL_PEERS names. Scores are of 5,000 cells, means of all rounds.
 """
 
 from __future__ import annotations
