@@ -182,7 +182,14 @@ def attraction(graph: Graph, places: np.ndarray, threads: int) -> np.ndarray:
 
 def variants(n_obs: int) -> dict[str, dict[str, Any]]:
     fast = [{"n": 75, "exaggeration": 12}, {"n": 175, "learning_rate": 2 * n_obs, "momentum": 0.95}]
-    return {"usual": {}, "fast": {"phases": fast}, "uniform": {"graph": "uniform"}}
+    mean = {"graph": "uniform", "symmetrize": "mean"}
+    return {
+        "usual": {},
+        "fast": {"phases": fast},
+        "uniform": {"graph": "uniform"},
+        "mean": mean,
+        "mean_fast": {**mean, "phases": fast},
+    }
 
 
 def compare_maps(wanted: list[str], only: list[str]) -> None:
