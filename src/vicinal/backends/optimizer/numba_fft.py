@@ -27,7 +27,6 @@ N_EPOCHS = 750
 EARLY_EPOCHS, EARLY_SHARE = 250, 3
 """Epochs of early exaggeration at most, and the share of all that it is where those are fewer."""
 EARLY_EXAGGERATION = 12.0
-SCHEDULES = ("usual", "fast")
 OVERRIDES = ("exaggeration", "learning_rate", "momentum", "max_step")
 ARRANGED_AT = (0, 50, 100, 250)
 """Epochs at which cells are put in the order of their places, and after that as often as the last two are apart."""
