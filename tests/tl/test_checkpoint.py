@@ -151,8 +151,6 @@ def small() -> ad.AnnData:
     return made
 
 
-# Interrupted before it closes, the archive is left to the collector, which finds its file closed and says so.
-@pytest.mark.filterwarnings("ignore:.*ZipFile.__del__:pytest.PytestUnraisableExceptionWarning")
 def test_interrupted_at_any_line(tmp_path: Path) -> None:
     """Whatever line a signal hits, the checkpoint is one of a moment between two epochs, and the record is whole."""
     cells, options = small(), {"n_epochs": [4, 9, 12], "init": "random", "checkpoint_every": 5}

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from .compile import inline, kernel
 
-REACH = 4
-"""Nodes that a cell's charge is spread over along one dimension."""
 SIXTH, TWO_THIRDS, HALF, ONE = np.float32(1 / 6), np.float32(2 / 3), np.float32(0.5), np.float32(1)
 
 

@@ -13,8 +13,9 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic, overload
 
+from .vectors import FLOAT, INT, POSITION, spread, vector_at
+
 LANES = 8
-FLOAT, INT, POSITION = ir.FloatType(), ir.IntType(64), ir.IntType(32)
 VECTOR, PAIRS = ir.VectorType(FLOAT, LANES), ir.VectorType(INT, LANES)
 SHUFFLE = ir.VectorType(POSITION, LANES)
 
@@ -56,13 +57,13 @@ def _generate_pull(context: Any, builder: ir.IRBuilder, signature: Any, argument
         cgutils.create_struct_proxy(signature.args[i])(context, builder, value=arguments[i]).data for i in (0, 1, 2, 7)
     )
     xs, ys = _coordinates(builder, ends, places, first)
-    along_x, along_y = builder.fsub(_spread(builder, x), xs), builder.fsub(_spread(builder, y), ys)
+    along_x, along_y = builder.fsub(spread(VECTOR, builder, x), xs), builder.fsub(spread(VECTOR, builder, y), ys)
     squared = builder.fadd(builder.fmul(along_x, along_x), builder.fmul(along_y, along_y))
     ones = ir.Constant(VECTOR, [FLOAT(1.0)] * LANES)
-    tail = builder.fadd(ones, builder.fmul(squared, _spread(builder, per_dof)))
-    factors = builder.fdiv(builder.load(_vector_at(builder, weights, first), align=4), tail)
+    tail = builder.fadd(ones, builder.fmul(squared, spread(VECTOR, builder, per_dof)))
+    factors = builder.fdiv(builder.load(vector_at(VECTOR, builder, weights, first), align=4), tail)
     for place, along in ((INT(0), along_x), (INT(LANES), along_y)):
-        total = _vector_at(builder, sums, place)
+        total = vector_at(VECTOR, builder, sums, place)
         builder.store(builder.fadd(builder.load(total, align=4), builder.fmul(factors, along)), total, align=4)
     return context.get_dummy_value()
 
@@ -77,14 +78,3 @@ def _coordinates(builder: ir.IRBuilder, ends: ir.Value, places: ir.Value, first:
     nothing = ir.Constant(ir.VectorType(FLOAT, 2 * LANES), ir.Undefined)
     picked = (ir.Constant(SHUFFLE, [POSITION(2 * lane + k) for lane in range(LANES)]) for k in (0, 1))
     return [builder.shuffle_vector(values, nothing, which) for which in picked]
-
-
-def _vector_at(builder: ir.IRBuilder, pointer: ir.Value, position: ir.Value) -> ir.Value:
-    return builder.bitcast(builder.gep(pointer, [position]), VECTOR.as_pointer())
-
-
-def _spread(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
-    nothing = ir.Constant(VECTOR, ir.Undefined)
-    return builder.shuffle_vector(
-        builder.insert_element(nothing, value, POSITION(0)), nothing, ir.Constant(SHUFFLE, None)
-    )

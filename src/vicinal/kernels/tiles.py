@@ -15,6 +15,8 @@ from numba.core import cgutils, config, types
 from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic, overload
 
+from .vectors import FLOAT, INT, spread, vector_at
+
 WIDTH = 64
 """Points in a block."""
 QUERIES = 6
@@ -24,7 +26,6 @@ QUERIES = 6
 FEATURES = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
 LANES, VECTORS = (16, 4) if "+avx512f" in FEATURES else (8, 2)
 
-FLOAT, INT = ir.FloatType(), ir.IntType(64)
 VECTOR = ir.VectorType(FLOAT, LANES)
 
 
@@ -100,7 +101,7 @@ def _generate_tile(context: Any, builder: ir.IRBuilder, signature: Any, argument
     ]
     block = builder.gep(points.data, [builder.mul(b, builder.mul(n_features, INT(WIDTH)))])
     norms = builder.gep(half_norms.data, [builder.mul(b, INT(WIDTH))])
-    limits = [_spread(builder, _load(builder, thresholds.data, j)) for j in range(QUERIES)]
+    limits = [spread(VECTOR, builder, _load(builder, thresholds.data, j)) for j in range(QUERIES)]
     bits = [INT(0)] * QUERIES
     found: list[list[ir.Value]] = [[] for _ in range(QUERIES)]
     for first in range(0, WIDTH, LANES * VECTORS):
@@ -119,8 +120,8 @@ def _generate_tile(context: Any, builder: ir.IRBuilder, signature: Any, argument
         for j in range(QUERIES):
             builder.store(bits[j], builder.gep(hits.data, [INT(j)]))
             for v, value in enumerate(found[j]):
-                place = builder.gep(scores.data, [INT(j * WIDTH + v * LANES)])
-                builder.store(value, builder.bitcast(place, VECTOR.as_pointer()), align=4)
+                place = vector_at(VECTOR, builder, scores.data, INT(j * WIDTH + v * LANES))
+                builder.store(value, place, align=4)
     return some
 
 
@@ -148,7 +149,7 @@ def _scores(
     kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
     multiply = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f32")
     for j in range(QUERIES):
-        factor = _spread(builder, builder.fneg(builder.load(builder.gep(starts[j], [f]))))
+        factor = spread(VECTOR, builder, builder.fneg(builder.load(builder.gep(starts[j], [f]))))
         for v in range(VECTORS):
             sums[j][v].add_incoming(builder.call(multiply, [factor, values[v], sums[j][v]]), body)
     f.add_incoming(builder.add(f, INT(1)), body)
@@ -162,11 +163,4 @@ def _load(builder: ir.IRBuilder, pointer: ir.Value, position: int) -> ir.Value:
 
 
 def _load_vector(builder: ir.IRBuilder, pointer: ir.Value, position: ir.Value) -> ir.Value:
-    return builder.load(builder.bitcast(builder.gep(pointer, [position]), VECTOR.as_pointer()), align=4)
-
-
-def _spread(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
-    one = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), value, ir.IntType(32)(0))
-    return builder.shuffle_vector(
-        one, ir.Constant(VECTOR, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), LANES), None)
-    )
+    return builder.load(vector_at(VECTOR, builder, pointer, position), align=4)

@@ -91,7 +91,7 @@ def attraction_loss(
             for k in range(n):
                 terms[k] = _squared_distance(places, i, ends[first + k])
             for k in range(n):  # apart from the gathering above, so that it becomes vector instructions
-                terms[k] = weights[first + k] * log2(np.float32(1) + terms[k] * per_dof)
+                terms[k] = weights[first + k] * log2(ONE + terms[k] * per_dof)
             even, odd = 0.0, 0.0
             for k in range(0, n - 1, 2):
                 even += terms[k]
@@ -101,11 +101,11 @@ def attraction_loss(
 
 
 @kernel
-def entropy(weights: NDArray[np.float32], scale: float, start: int, stop: int) -> float:
-    """Return the sum of ``p log p`` over some edges, p their weights times a scale."""
+def entropy(weights: NDArray[np.float32], scale: float) -> float:
+    """Return the sum of ``p log p`` over edges, p their weights times a scale."""
     total = 0.0
-    for e in range(start, stop):
-        share = weights[e] * scale
+    for weight in weights:
+        share = weight * scale
         if share > 0:
             total += share * np.log(share)
     return total
@@ -196,7 +196,7 @@ def descend(
 ) -> None:
     """Take one step: gradient descent with momentum and a gain for each coordinate (Jacobs 1988), steps limited."""
     for i in range(start, stop):
-        squared = np.float32(0)
+        squared = ZERO
         for k in range(places.shape[1]):
             slope = exaggeration * pulls[i, k] + field_factor * field[i, k]
             agree = moves[i, k] * slope > ZERO  # the last move went uphill
@@ -204,7 +204,7 @@ def descend(
             move = ZERO if stays[i] else momentum * moves[i, k] - rate * gain * slope
             new_gains[i, k], new_moves[i, k] = gain, move
             squared += move * move
-        shrink = np.float32(1)
+        shrink = ONE
         if squared > longest * longest:
             shrink = longest / np.sqrt(squared)
         for k in range(places.shape[1]):
@@ -270,7 +270,7 @@ def _write_slope(gradient: NDArray[np.float32], i: int, along_x: float, along_y:
 
 @inline
 def _squared_distance(places: NDArray[np.float32], i: int, j: int) -> float:
-    squared = np.float32(0)
+    squared = ZERO
     for k in range(places.shape[1]):
         difference = places[i, k] - places[j, k]
         squared += difference * difference

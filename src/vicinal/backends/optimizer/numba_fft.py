@@ -334,7 +334,7 @@ class Affinities:
         from vicinal.kernels.tsne import entropy
 
         weights, scale = self._given[2], 1 / total if total > 0 else 0.0
-        return entropy(weights, scale, 0, len(weights))
+        return entropy(weights, scale)
 
     def arrange(self, order: NDArray[np.int32], run: Callable[..., None]) -> None:
         """Put the cells in an order."""

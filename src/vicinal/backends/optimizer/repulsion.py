@@ -85,12 +85,12 @@ class Pairs:
         others = np.zeros((3, self._n_others), dtype=np.float32)
         others[: places.shape[1]] = places[self._drawn(epoch)].T
 
-        def evaluate(start: int, stop: int) -> float:
+        def work(start: int, stop: int) -> float:
             if self._dof == 1:
                 return repel(places, others, gradient, start, stop)
             return repel_tailed(places, others, self._dof, gradient, start, stop)
 
-        total = summed(evaluate, self._parts, run)
+        total = summed(work, self._parts, run)
         each = self._n_obs / self._n_others
         if each > 1:
             gradient *= np.float32(each)
@@ -269,7 +269,7 @@ class Spectrum:
 def _there_and_back(half: int) -> NDArray[np.intp]:
     """Return where each frequency of a period is in its first half."""
     nodes = np.arange(max(2 * half, 1))
-    return np.minimum(nodes, 2 * half - nodes) if half else nodes
+    return np.minimum(nodes, 2 * half - nodes)
 
 
 def parts(n: int, n_parts: int) -> NDArray[Any]:
@@ -279,10 +279,10 @@ def parts(n: int, n_parts: int) -> NDArray[Any]:
 
 def summed(work: Callable[[int, int], float], edges: NDArray[Any], run: Run) -> float:
     """Return the sum of what work returns for each part, in the order of the parts."""
-    found = np.zeros(int(edges[-1]) + 1)
+    found: dict[int, float] = {}
 
     def keep(start: int, stop: int) -> None:
         found[start] = work(start, stop)
 
     run(keep, edges)
-    return float(found[edges[:-1]].sum())
+    return sum(found[int(start)] for start in edges[:-1])
