@@ -1,14 +1,14 @@
 """t-SNE: our optimiser and its gradient against openTSNE's, and maps by other schedules and graphs.
 
 python benchmarks/tsne.py optimiser [--cells N] [--rounds N]
-python benchmarks/tsne.py gradient [--cells N]
+python benchmarks/tsne.py gradient [NAME ...]
 python benchmarks/tsne.py maps [NAME ...] [--only VARIANT ...]
 
 `optimiser` gives both the same affinities (perplexity 30), first layout (principal components, standard deviation
-0.0001) and schedule (250 epochs at exaggeration 12, 500 at 1) of Fashion-MNIST, and runs them in turn. The divergence
-is summed over all pairs in float64. `gradient` compares both along one run with the gradient over all pairs; errors
-are root mean squares, relative to the attraction. `maps` goes from representation to map, on all data sets unless some
-are named; the loss is our own. Recall is of 5,000 cells.
+0.0001) and schedule (250 epochs at exaggeration 12, 500 at 1, momentum 0.8) of Fashion-MNIST, and runs them in turn. The divergence
+is summed over all pairs in float64. `gradient` compares both along one run with the gradient over all pairs, of
+Fashion-MNIST unless data sets are named; errors are root mean squares, relative to the attraction. `maps` goes from
+representation to map, on all data sets unless some are named; the loss is our own. Recall is of 5,000 cells.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def prepare(rows: np.ndarray, threads: int) -> Given:
 
 def started(given: Given, threads: int) -> FftRun:
     request = OptimizeRequest(graph=given.graph, layout=given.layout, objective=OBJECTIVE, n_jobs=threads)
-    return backend("optimizer", "numba_fft").start(request)
+    return backend("optimizer", "numba_fft", momentum=0.8).start(request)
 
 
 def ours(given: Given, threads: int) -> Made:
@@ -133,17 +133,22 @@ def compare_optimisers(cells: int, rounds: int) -> None:
         print(f"{name:<9} {seconds:7.2f} s, {ratio:5.1f} x ours; divergence {loss:.4f}; {shown}", flush=True)
 
 
-def compare_gradients(cells: int) -> None:
-    threads = available_threads()
-    given = prepare(fashion(cells), threads)
+def compare_gradients(wanted: list[str]) -> None:
+    columns = ["data", "cells", "exaggeration", "epoch of it", "extent"]
+    columns += ["gradient: vicinal", "openTSNE", "loss: vicinal", "openTSNE"]
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|", flush=True)
+    for name in wanted:
+        watch(name, representation(name)[0], available_threads())
+
+
+def watch(name: str, rows: np.ndarray, threads: int) -> None:
+    given = prepare(rows, threads)
     run, affinities = started(given, threads), given.affinities
-    columns = ["exaggeration", "epoch of it", "extent", "gradient: vicinal", "openTSNE", "loss: vicinal", "openTSNE"]
-    print(f"Fashion-MNIST, {cells:,} x 50\n\n| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     for exaggeration, epochs in WATCHED.items():
         for before, epoch in zip((0, *epochs), epochs, strict=False):
             run.step(epoch - before, exaggeration=exaggeration)
             found = errors(run, given, affinities, exaggeration, threads)
-            shown = (f"{exaggeration:g}", str(epoch), f"{np.ptp(run.layout, axis=0).max():.1f}")
+            shown = (name, f"{len(rows):,}", f"{exaggeration:g}", str(epoch), f"{np.ptp(run.layout, axis=0).max():.1f}")
             print(f"| {' | '.join([*shown, *(f'{value:.1e}' for value in found)])} |", flush=True)
 
 
@@ -181,10 +186,12 @@ def attraction(graph: Graph, places: np.ndarray, threads: int) -> np.ndarray:
 
 
 def variants(n_obs: int) -> dict[str, dict[str, Any]]:
+    usual = [{"n": n, "exaggeration": exaggeration} for n, exaggeration in PHASES]
     fast = [{"n": 75, "exaggeration": 12}, {"n": 175, "learning_rate": 2 * n_obs, "momentum": 0.95}]
     mean = {"graph": "uniform", "symmetrize": "mean"}
     return {
-        "usual": {},
+        "usual": {"phases": usual, "momentum": 0.8},
+        "default": {},
         "fast": {"phases": fast},
         "uniform": {"graph": "uniform"},
         "mean": mean,
@@ -213,16 +220,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts = parser.add_subparsers(dest="part", required=True)
     optimiser, gradient, maps = map(parts.add_parser, ("optimiser", "gradient", "maps"))
-    for part in (optimiser, gradient):
-        part.add_argument("--cells", type=int, default=70_000, metavar="N")
+    optimiser.add_argument("--cells", type=int, default=70_000, metavar="N")
     optimiser.add_argument("--rounds", type=int, default=1, metavar="N")
-    maps.add_argument("names", nargs="*", choices=[*names(), []], metavar="NAME")
+    for part in (gradient, maps):
+        part.add_argument("names", nargs="*", choices=[*names(), []], metavar="NAME")
     maps.add_argument("--only", nargs="+", choices=variants(0), default=[*variants(0)], metavar="VARIANT")
     given = parser.parse_args()
     if given.part == "optimiser":
         compare_optimisers(given.cells, given.rounds)
     elif given.part == "gradient":
-        compare_gradients(given.cells)
+        compare_gradients(given.names or ["fashion"])
     else:
         compare_maps(given.names or names(), given.only)
 

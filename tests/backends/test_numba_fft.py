@@ -49,11 +49,11 @@ def layout_after(wanted, n_epochs=60, **overrides):
 @pytest.mark.parametrize(
     ("params", "expected"),
     [
-        ({}, [(250, 12), (500, 1)]),
-        ({"n_epochs": 90}, [(30, 12), (60, 1)]),
-        ({"n_epochs": 2000, "exaggeration": 4}, [(250, 12), (1750, 4)]),
-        ({"exaggeration": 30}, [(250, 30), (500, 30)]),
-        ({"early_exaggeration": 6}, [(250, 6), (500, 1)]),
+        ({}, [(125, 12), (350, 1)]),
+        ({"n_epochs": 95}, [(25, 12), (70, 1)]),
+        ({"n_epochs": 2000, "exaggeration": 4}, [(125, 12), (1875, 4)]),
+        ({"exaggeration": 30}, [(125, 30), (350, 30)]),
+        ({"early_exaggeration": 6}, [(125, 6), (350, 1)]),
         ({"n_epochs": 2}, [(2, 1)]),
         ({"n_epochs": 0}, []),
     ],
@@ -61,6 +61,28 @@ def layout_after(wanted, n_epochs=60, **overrides):
 def test_the_schedule(params, expected):
     phases = NumbaFft(NumbaFftParams(**params)).schedule(1000)
     assert [(phase["n"], phase["exaggeration"]) for phase in phases] == expected
+
+
+def test_momentum_grows_after_a_hundred_epochs_without_exaggeration():
+    wanted = request(ring(60))
+
+    def places(*phases, **params):
+        run = started(wanted, n_epochs=sum(n for n, _ in phases), **params)
+        for n, overrides in phases:
+            run.step(n, **overrides)
+        return run.layout
+
+    def same(*runs):
+        return all(np.array_equal(runs[0], run) for run in runs[1:])
+
+    early, half, low, high = {"exaggeration": 12}, {"exaggeration": 0.5}, {"momentum": 0.8}, {"momentum": 0.95}
+    assert same(places((50, early), (110, {})), places((50, early | low), (100, low), (10, high)))
+    assert same(places((110, {}), (20, early), (20, {})), places((100, low), (10, high), (20, early | low), (20, low)))
+    assert same(places((150, {"exaggeration": 4})), places((150, {"exaggeration": 4} | low)))
+    assert same(places((150, half)), places((100, half | low), (50, half | high)))
+    assert same(places((150, {}), momentum=0.8), places((150, low)))
+    assert same(places((150, {"momentum": "auto"}), momentum=0.8), places((100, low), (50, high)))
+    assert not same(places((150, low)), places((100, low), (50, high)))
 
 
 @pytest.mark.parametrize(
@@ -275,4 +297,4 @@ def test_near_places_are_near_in_the_order(n_components, rng):
 
 def test_cells_are_put_in_order_at_times_that_follow_from_the_epoch_alone():
     times = [epoch for epoch in range(900) if numba_fft._is_arranged_at(epoch)]
-    assert times == [0, 50, 100, 250, 400, 550, 700, 850]
+    assert times == [0, 50, 150, 350, 600, 850]

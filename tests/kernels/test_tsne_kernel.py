@@ -31,9 +31,9 @@ def dense(graph, n):
 
 @pytest.mark.parametrize("dof", DOFS)
 @pytest.mark.parametrize("n_components", [1, 2, 3])
-def test_forces_and_loss_are_those_of_the_formula(dof, n_components, rng):
-    n = 30
-    indptr, indices, weights = random_graph(n, 0.2, rng)
+@pytest.mark.parametrize(("n", "density"), [(30, 0.2), (100, 0.9)], ids=["few_edges", "many_edges"])
+def test_forces_and_loss_are_those_of_the_formula(dof, n_components, n, density, rng):
+    indptr, indices, weights = random_graph(n, density, rng)
     places = rng.normal(scale=3, size=(n, n_components)).astype(np.float32)
     pulls, field, total, loss = naive(places, dense((indptr, indices, weights), n), dof)
     edges, per_dof = (indptr, indices.astype(np.uint32), weights), np.float32(1 / dof)

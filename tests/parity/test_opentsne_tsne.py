@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from openTSNE import TSNEEmbedding, initialization
 from openTSNE.affinity import PrecomputedAffinities
-from openTSNE.tsne import kl_divergence_bh, kl_divergence_fft
+from openTSNE.tsne import kl_divergence_fft
 from scipy import sparse
 from scipy.spatial.distance import cdist
 from sklearn.neighbors import NearestNeighbors
@@ -23,8 +23,6 @@ from vicinal.kernels.tsne import attract
 
 pytestmark = pytest.mark.slow
 
-EXACT = {"theta": 0}
-"""Barnes-Hut over all pairs; in a map as small as a first layout it takes near cells for one."""
 FFT = {"n_interpolation_points": 3, "min_num_intervals": 50, "ints_in_interval": 1}
 EARLY, LATE = 12.0, 1.0
 
@@ -53,7 +51,7 @@ class Case:
         objective = TsneObjective(TsneParams(dof=dof))
         layout = self.layout if layout is None else layout
         request = OptimizeRequest(graph=self.graph, layout=layout, objective=objective, n_jobs=2)
-        run = NumbaFft(NumbaFftParams(n_epochs=sum(n for n, _ in phases))).start(request)
+        run = NumbaFft(NumbaFftParams(n_epochs=sum(n for n, _ in phases), momentum=0.8)).start(request)
         for n_epochs, overrides in phases:
             run.step(n_epochs, **overrides)
             look(run.layout)
@@ -85,7 +83,7 @@ def representation(name: str, data_dir) -> np.ndarray:
     return ad.read_h5ad(data_dir / f"{name}.h5ad").obsm["X_pca"]
 
 
-@pytest.fixture(scope="module", params=["pbmc3k", "worm_l2"])
+@pytest.fixture(scope="module", params=["pbmc3k", "worm_l2", "osmfish_cortex"])
 def case(request, data_dir) -> Case:
     return Case(representation(request.param, data_dir))
 
@@ -118,8 +116,18 @@ def gradient(case: Case, repulsion, places: np.ndarray, exaggeration: float, dof
 
 
 def exact_gradient(case: Case, places: np.ndarray, exaggeration: float, dof: float) -> np.ndarray:
-    wide = places.astype(np.float64)
-    return kl_divergence_bh(wide, case.affinities * exaggeration, dof, bh_params=EXACT, n_jobs=2)[1]
+    """Return that of the formula, pair by pair in float64."""
+    places, edges = places.astype(np.float64), case.affinities.tocoo()
+    apart = places[edges.row] - places[edges.col]
+    factors = exaggeration * edges.data / (1 + np.square(apart).sum(axis=1) / dof)
+    pulls, pushes, total = np.zeros_like(places), np.zeros_like(places), -float(len(places))
+    np.add.at(pulls, edges.row, factors[:, None] * apart)
+    for rows in np.array_split(np.arange(len(places)), -(-len(places) // 1000)):
+        share = 1 / (1 + cdist(places[rows], places, "sqeuclidean") / dof)
+        total += (share**dof).sum()
+        slopes = share ** (dof + 1)
+        pushes[rows] = slopes.sum(axis=1)[:, None] * places[rows] - slopes @ places
+    return pulls - pushes / total
 
 
 @pytest.mark.parametrize("dof", [1.0, 0.6])
@@ -131,7 +139,7 @@ def test_the_gradient_over_all_pairs(case, stages, exaggeration, dof):
 
 
 @pytest.mark.parametrize("dof", [1.0, 0.6])
-@pytest.mark.parametrize(("exaggeration", "allowed"), [(EARLY, 1e-3), (LATE, 0.025)])
+@pytest.mark.parametrize(("exaggeration", "allowed"), [(EARLY, 1e-3), (LATE, 0.015)])
 def test_the_gradient_on_a_grid(case, stages, exaggeration, allowed, dof):
     places = stages[exaggeration]
     found, attraction = gradient(case, Grid(*places.shape, dof), places, exaggeration, dof)
@@ -204,7 +212,8 @@ def test_the_divergence_is_no_larger_where_neither_comes_to_rest(data_dir, rng):
 
 def test_starts_from_another_map(data_dir):
     adata = ad.read_h5ad(data_dir / "pbmc3k.h5ad")
-    vc.tl.embed(adata, "tsne", init="X_umap", n_epochs=[0, 750])
+    phases = [{"n": n, **overrides} for n, overrides in schedule()]
+    vc.tl.embed(adata, "tsne", init="X_umap", phases=phases, n_epochs=[0, 750], momentum=0.8)
     first, last = adata.uns["tsne"]["snapshots"]
     np.testing.assert_array_equal(first, adata.obsm["X_umap"].astype(np.float32))
     case = Case(adata.obsm["X_pca"])

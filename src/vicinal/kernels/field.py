@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 
 from .compile import inline, kernel
 
-SIXTH, TWO_THIRDS, HALF, ONE = np.float32(1 / 6), np.float32(2 / 3), np.float32(0.5), np.float32(1)
+SIXTH, TWO_THIRDS, HALF, ONE, TWO = (np.float32(value) for value in (1 / 6, 2 / 3, 0.5, 1, 2))
+PI = np.float32(np.pi)
+# Least squares over one interval: the sine is within 0.00001, the cosine within 0.00011.
+S1, S2, S3, S4 = (np.float32(value) for value in (6.28185616, 18.90220109, 20.82985677, 16.43971925))
+C0, C1, C2, C3, C4 = (np.float32(value) for value in (0.99988971, 0.01218909, -20.0533881, -36.3979301, -46.2985039))
 
 
 @inline
@@ -33,6 +37,14 @@ def slopes(t: float) -> tuple[float, float, float, float]:
     rest = ONE - t
     inner, outer = t * (np.float32(1.5) * t - np.float32(2)), rest * (np.float32(2) - np.float32(1.5) * rest)
     return -HALF * rest * rest, inner, outer, HALF * t * t
+
+
+@inline
+def waves(t: float) -> tuple[float, float]:
+    """Return the cosine and the sine of a share of a turn."""
+    both = t * (ONE - t)
+    cosine = C0 + both * (C1 + both * (C2 + both * (C3 + both * C4)))
+    return cosine, (ONE - TWO * t) * both * (S1 + both * (S2 + both * (S3 + both * S4)))
 
 
 @kernel
@@ -61,11 +73,19 @@ def gather_1d(
     per_unit: float,
     potential: NDArray[np.float32],
     gradient: NDArray[np.float32],
+    own: NDArray[np.float32],
     start: int,
     stop: int,
 ) -> float:
-    """Write the gradient of a grid's potential at some cells, and return the sum of the potential there."""
-    total, line = 0.0, potential[0]
+    """Write the gradient of a grid's potential at some cells, and return the sum of the potential there, without own.
+
+    Parameters
+    ----------
+    own
+        What a cell's own charge adds to the potential where it is: its mean, and how far it swings along a dimension
+        from node to node. Of that alone there would be a gradient even for a cell without others.
+    """
+    total, line, rest, swing = 0.0, potential[0], own[0], own[1]
     for i in range(start, stop):
         x = (places[i, 0] - low[0]) * per_unit
         node = np.int64(x)
@@ -73,8 +93,9 @@ def gather_1d(
         a0, a1, a2, a3 = spline(t)
         s0, s1, s2, s3 = slopes(t)
         p0, p1, p2, p3 = line[first], line[first + 1], line[first + 2], line[first + 3]
-        gradient[i, 0] = (s0 * p0 + s1 * p1 + s2 * p2 + s3 * p3) * per_unit
-        total += a0 * p0 + a1 * p1 + a2 * p2 + a3 * p3
+        cosine, sine = waves(t)
+        gradient[i, 0] = (s0 * p0 + s1 * p1 + s2 * p2 + s3 * p3 + PI * swing * sine) * per_unit
+        total += a0 * p0 + a1 * p1 + a2 * p2 + a3 * p3 - rest - swing * cosine
     return total
 
 
@@ -111,11 +132,19 @@ def gather_2d(
     per_unit: float,
     potential: NDArray[np.float32],
     gradient: NDArray[np.float32],
+    own: NDArray[np.float32],
     start: int,
     stop: int,
 ) -> float:
-    """Write the gradient of a grid's potential at some cells, and return the sum of the potential there."""
-    total = 0.0
+    """Write the gradient of a grid's potential at some cells, and return the sum of the potential there, without own.
+
+    Parameters
+    ----------
+    own
+        What a cell's own charge adds to the potential where it is: its mean, and how far it swings along a dimension
+        from node to node. Of that alone there would be a gradient even for a cell without others.
+    """
+    total, rest, swing = 0.0, own[0], own[1]
     for i in range(start, stop):
         x, y = (places[i, 0] - low[0]) * per_unit, (places[i, 1] - low[1]) * per_unit
         row, column = np.int64(x), np.int64(y)
@@ -132,8 +161,10 @@ def gather_2d(
             value += a * across
             along_x += s * across
             along_y += a * (r0 * p0 + r1 * p1 + r2 * p2 + r3 * p3)
-        gradient[i, 0], gradient[i, 1] = along_x * per_unit, along_y * per_unit
-        total += value
+        (cosine_x, sine_x), (cosine_y, sine_y) = waves(tx), waves(ty)
+        gradient[i, 0] = (along_x + PI * swing * sine_x) * per_unit
+        gradient[i, 1] = (along_y + PI * swing * sine_y) * per_unit
+        total += value - rest - swing * (cosine_x + cosine_y)
     return total
 
 

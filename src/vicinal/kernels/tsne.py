@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 from .compile import inline, kernel, reordering_kernel
 from .power import log2, power
-from .pulls import LANES, pull
+from .pulls import LANES, pull, square
 
 MIN_GAIN = np.float32(0.01)
 LOG_2 = np.log(2.0)
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
 TERMS_AT_ONCE = 64
+LANES_OF_ROWS = 24
+"""Coordinates worked on at a time: whole rows, of one, two or three dimensions."""
+INFINITY = np.float32(np.inf)
 GAIN, LOSS_OF_GAIN = np.float32(0.2), np.float32(0.8)
 
 
@@ -84,20 +87,42 @@ def attraction_loss(
     stop: int,
 ) -> float:
     """Return the sum of ``p_ij log(1 + d_ij^2 / dof)`` over the edges of some cells."""
-    total, terms = 0.0, np.empty(TERMS_AT_ONCE, dtype=np.float32)
+    total, terms, sums = 0.0, np.empty(TERMS_AT_ONCE, dtype=np.float32), np.empty(LANES, dtype=np.float32)
     for i in range(start, stop):
         for first in range(indptr[i], indptr[i + 1], TERMS_AT_ONCE):
             n = min(indptr[i + 1] - first, TERMS_AT_ONCE)
-            for k in range(n):
-                terms[k] = _squared_distance(places, i, ends[first + k])
-            for k in range(n):  # apart from the gathering above, so that it becomes vector instructions
+            _write_squares(ends, places, i, first, n, terms)
+            for k in range(n):  # apart from the gathering, so that it becomes vector instructions
                 terms[k] = weights[first + k] * log2(ONE + terms[k] * per_dof)
-            even, odd = 0.0, 0.0
-            for k in range(0, n - 1, 2):
-                even += terms[k]
-                odd += terms[k + 1]
-            total += even + odd + (terms[n - 1] if n % 2 else 0.0)
+            total += _sum(terms, n, sums)
     return total * LOG_2
+
+
+@inline
+def _write_squares(
+    ends: NDArray[np.uint32], places: NDArray[np.float32], i: int, first: int, n: int, squares: NDArray[np.float32]
+) -> None:
+    whole = n // LANES * LANES if places.shape[1] == 2 else 0
+    for k in range(0, whole, LANES):
+        square(ends, places, first + k, places[i, 0], places[i, 1], squares, k)
+    for k in range(whole, n):
+        squares[k] = _squared_distance(places, i, ends[first + k])
+
+
+@inline
+def _sum(terms: NDArray[np.float32], n: int, sums: NDArray[np.float32]) -> float:
+    """Return the sum of the first terms, in eight chains, so that none waits for the other."""
+    whole = n // LANES * LANES
+    total = ZERO
+    sums[:] = 0
+    for first in range(0, whole, LANES):
+        for lane in range(LANES):
+            sums[lane] += terms[first + lane]
+    for lane in range(LANES):
+        total += sums[lane]
+    for k in range(whole, n):
+        total += terms[k]
+    return total
 
 
 @kernel
@@ -215,26 +240,43 @@ def descend(
 @kernel
 def survey(places: NDArray[np.float32], low: NDArray[np.float32], high: NDArray[np.float32]) -> bool:
     """Write the least and the largest coordinate of each dimension; return whether all are finite."""
-    all_finite = True
-    for k in range(places.shape[1]):
-        low[k] = high[k] = places[0, k]
-    for i in range(len(places)):
-        for k in range(places.shape[1]):
-            low[k], high[k] = min(low[k], places[i, k]), max(high[k], places[i, k])
-            all_finite &= np.isfinite(places[i, k])
-    return all_finite
+    values, n_components = places.reshape(-1), places.shape[1]
+    least, most = np.full(LANES_OF_ROWS, INFINITY), np.full(LANES_OF_ROWS, -INFINITY)
+    spoiled = np.zeros(LANES_OF_ROWS, dtype=np.float32)
+    whole = len(values) // LANES_OF_ROWS * LANES_OF_ROWS
+    for first in range(0, whole, LANES_OF_ROWS):
+        for lane in range(LANES_OF_ROWS):
+            value = values[first + lane]
+            least[lane], most[lane] = min(least[lane], value), max(most[lane], value)
+            spoiled[lane] += value * ZERO  # no number, where there is one that is not finite
+    for e in range(whole, len(values)):
+        lane = e - whole
+        least[lane], most[lane] = min(least[lane], values[e]), max(most[lane], values[e])
+        spoiled[lane] += values[e] * ZERO
+    for k in range(n_components):
+        low[k], high[k] = least[k::n_components].min(), most[k::n_components].max()
+    return not np.isnan(spoiled.sum())
 
 
 @kernel
 def keep_mean(places: NDArray[np.float32], before: NDArray[np.float32]) -> None:
     """Move all cells so that their mean is what it was."""
-    for k in range(places.shape[1]):
-        total = 0.0
-        for i in range(len(places)):
-            total += np.float64(places[i, k]) - np.float64(before[i, k])
-        shift = np.float32(total / len(places))
-        for i in range(len(places)):
-            places[i, k] -= shift
+    values, old, n_components = places.reshape(-1), before.reshape(-1), places.shape[1]
+    moved = np.zeros(LANES_OF_ROWS)
+    whole = len(values) // LANES_OF_ROWS * LANES_OF_ROWS
+    for first in range(0, whole, LANES_OF_ROWS):
+        for lane in range(LANES_OF_ROWS):
+            moved[lane] += np.float64(values[first + lane]) - np.float64(old[first + lane])
+    for e in range(whole, len(values)):
+        moved[e - whole] += np.float64(values[e]) - np.float64(old[e])
+    shifts = np.empty(LANES_OF_ROWS, dtype=np.float32)
+    for lane in range(LANES_OF_ROWS):
+        shifts[lane] = moved[lane % n_components :: n_components].sum() / len(places)
+    for first in range(0, whole, LANES_OF_ROWS):
+        for lane in range(LANES_OF_ROWS):
+            values[first + lane] -= shifts[lane]
+    for e in range(whole, len(values)):
+        values[e] -= shifts[e - whole]
 
 
 @kernel

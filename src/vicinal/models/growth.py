@@ -29,7 +29,7 @@ KERNEL = {"min_dist", "spread", "a", "b"}
 """Parameters that say together how near cells are: one that is given replaces all that are recorded."""
 EPOCHS_SMALL, EPOCHS_LARGE, SMALL_UP_TO = 100, 50, 10_000
 LEARNING_RATE = 0.05
-EPOCHS_TSNE, RATE_A_CELL = 250, 0.1
+EPOCHS_TSNE, RATE_A_CELL, MOMENTUM = 250, 0.1, 0.8
 """First steps are shorter than those of a new map: all cells start near where they belong. The rate of t-SNE is in
 units of the number of cells."""
 OTHERWISE = "umap"
@@ -106,8 +106,8 @@ def _gentle(taken: Mapping[str, Any], n_obs: int) -> dict[str, Any]:
         gentle = {"n_epochs": EPOCHS_SMALL if n_obs <= SMALL_UP_TO else EPOCHS_LARGE, "learning_rate": LEARNING_RATE}
     elif taken["optimizer"] == "numba_fft":
         exaggeration = taken.get("exaggeration", taken.get("optimizer__exaggeration", 1.0))
-        rate = {"learning_rate": RATE_A_CELL * n_obs, "early_exaggeration": exaggeration}
-        gentle = {"n_epochs": EPOCHS_TSNE, **rate}
+        rate = {"learning_rate": RATE_A_CELL * n_obs, "momentum": MOMENTUM}
+        gentle = {"n_epochs": EPOCHS_TSNE, "early_exaggeration": exaggeration, **rate}
     else:
         return {}
     return {name: value for name, value in gentle.items() if name != "n_epochs" or "phases" not in taken}

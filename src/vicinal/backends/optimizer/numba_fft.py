@@ -23,12 +23,14 @@ from .repulsion import CELLS_A_PART, parts, repulsion_of, summed
 from .schedule import read_only
 
 FAMILY = "student_t"
-N_EPOCHS = 750
-EARLY_EPOCHS, EARLY_SHARE = 250, 3
-"""Epochs of early exaggeration at most, and the share of all that it is where those are fewer."""
+N_EPOCHS, EARLY_EPOCHS = 475, 125
+"""Epochs by default: in all, and of early exaggeration, as large a share of fewer."""
 EARLY_EXAGGERATION = 12.0
+MOMENTUM, MOMENTUM_SETTLED, SETTLING_EPOCHS = 0.8, 0.95, 100
+"""The second moves cells as far in a quarter of the epochs, but throws them across others while a map still unfolds,
+and a map with exaggeration does not come to rest with it: it is for after so many epochs without."""
 OVERRIDES = ("exaggeration", "learning_rate", "momentum", "max_step")
-ARRANGED_AT = (0, 50, 100, 250)
+ARRANGED_AT = (0, 50, 150, 350, 600)
 """Epochs at which cells are put in the order of their places, and after that as often as the last two are apart."""
 LOSS_POINTS = 20
 AUTO = "auto"
@@ -41,9 +43,9 @@ class NumbaFftParams:
     Attributes
     ----------
     n_epochs
-        Steps in all, those of early exaggeration among them; None for 750.
+        Steps in all, those of early exaggeration among them; None for 475.
     early_exaggeration
-        Factor of the attraction in the first third of the epochs, at most 250; None for 12, or ``exaggeration``
+        Factor of the attraction in the first quarter of the epochs, at most 125; None for 12, or ``exaggeration``
         where that is more.
     exaggeration
         Factor of the attraction after that: 1 for t-SNE, about 4 for a map like UMAP's (Boehm, Berens and Kobak 2022,
@@ -52,7 +54,8 @@ class NumbaFftParams:
         ``"auto"`` for the number of cells over the exaggeration (Belkina et al. 2019, doi:10.1038/s41467-019-13055-y),
         of a gradient without the factor 4, as openTSNE has it.
     momentum
-        Share of the last move in the next one.
+        Share of the last move in the next one; ``"auto"`` for 0.8, and 0.95 once the exaggeration has been at most 1
+        for 100 epochs.
     max_step
         Longest move of a cell in an epoch, in units of the map; None for any.
     """
@@ -61,7 +64,7 @@ class NumbaFftParams:
     early_exaggeration: float | None = None
     exaggeration: float = 1.0
     learning_rate: float | str = AUTO
-    momentum: float = 0.8
+    momentum: float | str = AUTO
     max_step: float | None = 5.0
 
     def __post_init__(self) -> None:
@@ -99,7 +102,7 @@ class NumbaFft:
     def schedule(self, n_obs: int) -> list[dict[str, Any]]:
         """Return the phases of a run in which the user names none."""
         n_epochs = planned_epochs(self.params.n_epochs)
-        early = min(EARLY_EPOCHS, n_epochs // EARLY_SHARE)
+        early = min(EARLY_EPOCHS, n_epochs * EARLY_EPOCHS // N_EPOCHS)
         phases = [
             {"n": early, "exaggeration": self.early_exaggeration},
             {"n": n_epochs - early, "exaggeration": float(self.params.exaggeration)},
@@ -125,9 +128,16 @@ class NumbaFft:
 
 
 class State(NamedTuple):
-    """All that changes, replaced as a whole, so that an interrupt finds what belongs together."""
+    """All that changes, replaced as a whole, so that an interrupt finds what belongs together.
+
+    Attributes
+    ----------
+    calm
+        Epochs in a row without exaggeration.
+    """
 
     epoch: int
+    calm: int
     order: NDArray[np.int32]
     places: Layout
     moves: NDArray[np.float32]
@@ -156,9 +166,10 @@ class FftRun:
         self._affinities = Affinities(graph)
         self._repulsion = repulsion_of(graph.n_obs, layout.shape[1], dof)
         order = np.arange(graph.n_obs, dtype=np.int32)
-        self._now = State(0, order, layout, np.zeros_like(layout), np.ones_like(layout))
+        self._now = State(0, 0, order, layout, np.zeros_like(layout), np.ones_like(layout))
         self._pulls, self._field = np.zeros_like(layout), np.zeros_like(layout)
         self._spare: tuple[NDArray[np.float32], ...] = ()
+        self._repelled: tuple[State, float] | None = None
         self._any_stay = bool(self._stays.any())
 
     @property
@@ -203,8 +214,7 @@ class FftRun:
 
         with workers(self._n_jobs) as run:
             self._arrange(run, anew=False)
-            places, edges = self._now.places, self._affinities
-            total = self._repulsion.evaluate(places, self._field, self.epoch, run)
+            places, edges, total = self._now.places, self._affinities, self._repel(run)
             pulled = summed(lambda a, b: attraction_loss(*edges.rows, places, self._per_dof, a, b), edges.parts, run)
         attraction, repulsion = edges.entropy + self._dof * pulled, math.log(total) if total > 0 else 0.0
         return {"loss": attraction + repulsion, "attraction": attraction, "repulsion": repulsion}
@@ -213,7 +223,7 @@ class FftRun:
         """Return all that changes, cells in the order of the graph, and the order they are worked on."""
         now = self._now
         moves, gains = restored(now.moves, now.order), restored(now.gains, now.order)
-        return {"layout": self.layout, "moves": moves, "gains": gains, "order": now.order}
+        return {"layout": self.layout, "moves": moves, "gains": gains, "order": now.order, "calm": np.array(now.calm)}
 
     def restore(self, state: Mapping[str, np.ndarray], epoch: int) -> None:
         """Take up a state that `state` gave at an epoch.
@@ -230,16 +240,19 @@ class FftRun:
             given = f"arrays of shapes {[part.shape for part in found]} and {order.shape} at epoch {epoch}"
             expected = f"{shape}, an order of {shape[0]} cells, and an epoch up to {self.n_epochs}"
             raise InputError(f"state={given} is not allowed; expected {expected}")
-        order = order.astype(np.int32)
-        self._now = State(int(epoch), order, *(part[order] for part in found))
+        order, calm = order.astype(np.int32), int(state.get("calm", 0))
+        self._now = State(int(epoch), calm, order, *(part[order] for part in found))
 
     def _arrange(self, run: Callable[..., None], *, anew: bool = True) -> None:
         """Put the cells in the order of their places where it is time to, and the edges in that of the cells."""
         now = self._now
         if anew and _is_arranged_at(now.epoch) and len(now.places) > 1:
             by_place = morton_order(now.places)
-            self._now = now = State(
-                now.epoch, now.order[by_place], now.places[by_place], now.moves[by_place], now.gains[by_place]
+            self._now = now = now._replace(
+                order=now.order[by_place],
+                places=now.places[by_place],
+                moves=now.moves[by_place],
+                gains=now.gains[by_place],
             )
         self._affinities.arrange(now.order, run)
 
@@ -248,18 +261,19 @@ class FftRun:
         run: Callable[..., None],
         exaggeration: float,
         learning_rate: float | str,
-        momentum: float,
+        momentum: float | str,
         max_step: float | None,
     ) -> State:
         """Return where one step leads."""
         from vicinal.kernels.tsne import attract, descend, keep_mean
 
         now, edges = self._now, self._affinities
-        total = self._repulsion.evaluate(now.places, self._field, now.epoch, run)
+        total = self._repel(run)
         run(lambda a, b: attract(*edges.rows, now.places, self._per_dof, self._pulls, a, b), edges.parts)
         rate = np.float32(len(now.places) / exaggeration if learning_rate == AUTO else learning_rate)
         pulled, pushed = np.float32(exaggeration), np.float32(0.5 / total if total > 0 else 0)
-        share, longest = np.float32(momentum), np.float32(math.inf if max_step is None else max_step)
+        calm = now.calm if exaggeration <= 1 else -1
+        share, longest = np.float32(_momentum(momentum, calm)), np.float32(math.inf if max_step is None else max_step)
         places, moves, gains = self._take_spare()
         stays = self._stays[now.order] if self._any_stay else self._stays
 
@@ -286,12 +300,20 @@ class FftRun:
         run(move, edges.parts)
         if not self._any_stay:
             keep_mean(places, now.places)
-        return State(now.epoch + 1, now.order, places, moves, gains)
+        return State(now.epoch + 1, calm + 1, now.order, places, moves, gains)
+
+    def _repel(self, run: Callable[..., None]) -> float:
+        """Write the field at the cells, and return the sum of the kernel; known already where the loss was taken."""
+        now = self._now
+        if self._repelled is None or self._repelled[0] is not now:
+            self._repelled = None
+            self._repelled = (now, self._repulsion.evaluate(now.places, self._field, now.epoch, run))
+        return self._repelled[1]
 
     def _go_to(self, state: State) -> None:
         """Take a state; the arrays of the one before serve the next, since fresh memory costs as much as a step."""
         before, self._now = self._now, state
-        self._spare = before[2:]
+        self._spare = (before.places, before.moves, before.gains)
 
     def _take_spare(self) -> tuple[NDArray[np.float32], ...]:
         """Return room for places, moves and gains that no state holds, not after an interrupt either."""
@@ -385,10 +407,19 @@ def check_overrides(overrides: Mapping[str, Any]) -> None:
     """Raise `InputError` unless all can be replaced for some epochs, and by these values."""
     for name, value in overrides.items():
         require_override(name, value, OVERRIDES)
+        if (name, value) in (("max_step", None), ("learning_rate", AUTO), ("momentum", AUTO)):
+            continue
         if name == "momentum":
             require_number(name, value, low=0, high=1)
-        elif not (name == "max_step" and value is None or name == "learning_rate" and value == AUTO):
+        else:
             require_number(name, value, low=0, above=True)
+
+
+def _momentum(given: float | str, calm: int) -> float:
+    """Return the momentum of an epoch after so many without exaggeration."""
+    if given != AUTO:
+        return float(given)
+    return MOMENTUM if calm < SETTLING_EPOCHS else MOMENTUM_SETTLED
 
 
 def _is_arranged_at(epoch: int) -> bool:

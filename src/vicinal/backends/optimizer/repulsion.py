@@ -26,7 +26,7 @@ as is needed has too many nodes."""
 MOST_OTHERS = 20_000
 """Cells that others are paired with in an epoch: beyond, evenly spaced ones of the order the cells are worked on in."""
 GOLDEN = (math.sqrt(5) - 1) / 2
-FINEST, WIDEST = 0.15, 0.4
+FINEST, WIDEST = 0.15, 0.355
 """Widths of an interval of the grid. The kernel falls over a distance of 1 whatever the extent of the map, so the error
 of the gradient depends on the width alone: beside the attraction, 0.0002 at the first and, of
 70,000 cells, 0.012 at the second; of a few thousand cells 0.017 to 0.036."""
@@ -163,8 +163,9 @@ class Grid:
         per_unit = np.float32(1 / box.width)
         self._spread(places, box, spectrum.charges, run)
         potential = spectrum.convolve(run)
-        total = summed(lambda a, b: gather(places, box.low, per_unit, potential, gradient, a, b), self._parts, run)
-        return total + self._n_obs * spectrum.offset(self._n_obs) - self._n_obs
+        own = spectrum.own
+        total = summed(lambda a, b: gather(places, box.low, per_unit, potential, gradient, own, a, b), self._parts, run)
+        return total + self._n_obs * spectrum.offset(self._n_obs - 1)
 
     def _spread(self, places: Layout, box: Box, charges: NDArray[np.float32], run: Run) -> None:
         """Write the charge of each node."""
@@ -204,6 +205,8 @@ class Spectrum:
     ----------
     charges
         What is to be convolved with it.
+    own
+        The mean of what a charge adds to the potential where it is itself, and how far that swings along a dimension.
     """
 
     def __init__(self, width: float, shape: tuple[int, ...], dof: float) -> None:
@@ -226,6 +229,7 @@ class Spectrum:
         values = fft.dctn(kernel, type=1, axes=axes) / np.square(smoothing)
         self._mean = float(values.flat[0]) / math.prod(self._padded)
         values.flat[0] = 0
+        self.own = _own(values, half)
         self._values = values.astype(np.float32)[_there_and_back(half[0])]
         # Kept from step to step: fresh memory costs as much as a transform.
         self._lines = np.empty((shape[0], *self._values.shape[1:]), dtype=np.complex64)
@@ -264,6 +268,26 @@ class Spectrum:
         for work, n in ((forward, n_rows), (multiply, flat.shape[1]), (backward, n_rows)):
             run(work, parts(n, n_parts))
         return potential
+
+
+def _own(values: NDArray[np.float64], half: Sequence[int]) -> NDArray[np.float32]:
+    """Return the mean and the swing of a charge's own potential as it moves from node to node.
+
+    A spline's transform at a frequency is a sum over its aliases, of which the m-th turns m times from node to node
+    (Hockney and Eastwood 1988, chapter 5): of the squared sum, terms of equal m stay and neighbours turn once.
+    """
+    mean = swing = values
+    for axis, n in reversed([*enumerate(half)]):
+        if n > 0:
+            nodes = np.arange(n + 1)
+            aliases = np.sinc(nodes / (2 * n) + np.arange(-3, 4)[:, None]) ** 4
+            counts = np.where(nodes % n == 0, 1, 2) / (2 * n)  # both halves of a period, but for its ends
+            stays, turns = np.square(aliases).sum(axis=0), 2 * (aliases[1:] * aliases[:-1]).sum(axis=0)
+            swing = swing @ (counts * (turns if axis == len(half) - 1 else stays))
+            mean = mean @ (counts * stays)
+        else:
+            mean, swing = mean[0], swing[0]
+    return np.array([mean, swing], dtype=np.float32)
 
 
 def _there_and_back(half: int) -> NDArray[np.intp]:
