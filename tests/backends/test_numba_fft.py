@@ -9,6 +9,7 @@ from vicinal.backends.objective.tsne import TsneObjective, TsneParams
 from vicinal.backends.optimizer import numba_fft, repulsion
 from vicinal.backends.optimizer.numba_fft import NumbaFft, NumbaFftParams, morton_order
 from vicinal.kernels import field, tsne
+from vicinal.kernels.parallel import in_turn
 from vicinal.testing.optimizer import normalized_loss
 
 MANY = 1200
@@ -298,3 +299,17 @@ def test_near_places_are_near_in_the_order(n_components, rng):
 def test_cells_are_put_in_order_at_times_that_follow_from_the_epoch_alone():
     times = [epoch for epoch in range(900) if numba_fft._is_arranged_at(epoch)]
     assert times == [0, 50, 150, 350, 600, 850]
+
+
+@pytest.mark.parametrize(("n_components", "dof"), [(1, 1.0), (1, 0.6), (2, 1.0), (2, 0.6), (2, 2.0)])
+def test_a_lone_cell_is_not_repelled_by_itself_on_the_grid(n_components, dof, rng):
+    """Between nodes its own potential falls, by far more than what cells at this distance add."""
+    lattice = np.stack(np.meshgrid(*[np.arange(25 // (4 * n_components - 3)) * 20.0] * n_components), -1)
+    places = (lattice.reshape(-1, n_components) + rng.uniform(0, 3, (25, n_components))).astype(np.float32)
+    by_grid, by_pairs = np.empty_like(places), np.empty_like(places)
+    grid = repulsion.Grid(25, n_components, dof)
+    total = grid.evaluate(places, by_grid, 0, in_turn)
+    own = np.pi * grid._spectrum.own[1] / grid._spectrum.width
+    assert total == pytest.approx(repulsion.Pairs(25, dof).evaluate(places, by_pairs, 0, in_turn), abs=1e-3)
+    assert np.abs(by_grid - by_pairs).max() < 0.2 * own
+    assert own > 5e-4

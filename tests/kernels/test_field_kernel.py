@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from vicinal.kernels import field
 
 LOW, PER_UNIT = np.float32(-1.5), np.float32(2.0)
+NOTHING = np.zeros(2, dtype=np.float32)
 
 
 def cubic(distance):
@@ -55,6 +56,25 @@ def test_slopes_are_those_of_the_weights(t):
     np.testing.assert_allclose(field.slopes(np.float32(t)), numeric, atol=1e-4)
 
 
+@settings(deadline=None)
+@given(st.floats(0, 1, width=32))
+def test_waves_turn_once(t):
+    turn = 2 * np.pi * np.float64(np.float32(t))
+    np.testing.assert_allclose(field.waves(np.float32(t)), (np.cos(turn), np.sin(turn)), atol=1.2e-4)
+
+
+@pytest.mark.parametrize("n_components", [1, 2])
+def test_what_a_cell_adds_where_it_is_is_taken_off(n_components, rng):
+    places, shape, low, _, gather = case(n_components, rng)
+    potential, own = np.zeros(shape, dtype=np.float32), np.array([0.7, 0.2], dtype=np.float32)
+    gradient = np.full_like(places, np.nan)
+    turns = 2 * np.pi * (places.astype(np.float64) - LOW) * PER_UNIT
+    read = gather(places, low, PER_UNIT, potential, gradient, own, 0, len(places))
+    assert read == pytest.approx(-(0.7 + 0.2 * np.cos(turns).sum(axis=1)).sum(), rel=1e-3)
+    # Half of what it loses when it moves: as much is lost by what moved towards it.
+    np.testing.assert_allclose(gradient, np.pi * 0.2 * np.sin(turns) * PER_UNIT, atol=1e-3)
+
+
 @pytest.mark.parametrize("n_components", [1, 2])
 def test_spread_charges_are_the_splines_around_the_cells(n_components, rng):
     places, shape, low, spread, _ = case(n_components, rng)
@@ -74,7 +94,7 @@ def test_what_is_read_is_the_spread_turned_round(n_components, rng):
     for i in range(len(places)):
         own = np.zeros(shape, dtype=np.float32)
         spread(places, low, PER_UNIT, own, i, i + 1)
-        read = gather(places, low, PER_UNIT, potential, gradient, i, i + 1)
+        read = gather(places, low, PER_UNIT, potential, gradient, NOTHING, i, i + 1)
         assert read == pytest.approx(float((own * potential).sum()), abs=1e-4)
     assert np.isfinite(gradient).all()
 
@@ -84,13 +104,13 @@ def test_the_gradient_is_that_of_what_is_read(n_components, rng):
     places, shape, low, _, gather = case(n_components, rng, n=10)
     potential = rng.normal(size=shape).astype(np.float32)
     gradient, scratch, step = np.empty_like(places), np.empty_like(places), 1e-2
-    gather(places, low, PER_UNIT, potential, gradient, 0, len(places))
+    gather(places, low, PER_UNIT, potential, gradient, NOTHING, 0, len(places))
     for axis in range(n_components):
         ahead, behind = places.copy(), places.copy()
         ahead[:, axis] += step
         behind[:, axis] -= step
         for i in range(len(places)):
-            up, down = (gather(at, low, PER_UNIT, potential, scratch, i, i + 1) for at in (ahead, behind))
+            up, down = (gather(at, low, PER_UNIT, potential, scratch, NOTHING, i, i + 1) for at in (ahead, behind))
             assert gradient[i, axis] == pytest.approx((up - down) / (2 * step), abs=0.03)
 
 

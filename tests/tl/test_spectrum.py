@@ -125,7 +125,7 @@ class TestMaps:
         vc.tl.embed(cells, "tsne", key_added="map", **given)
         params = cells.uns["map"]["params"]
         assert json.loads(params["phases"]) == [[0, 20, {"exaggeration": 12}], [20, 50, {"exaggeration": 4}]]
-        assert [phase["n"] for phase in json.loads(params["sub_plans"])[0]["phases"]] == [13, 27]
+        assert [phase["n"] for phase in json.loads(params["sub_plans"])[0]["phases"]] == [10, 30]
         vc.tl.rerun(cells)
         assert cells.uns["map_rerun"]["rerun_of"]["equal"]
 

@@ -97,7 +97,7 @@ def embed(
     spread
         Scale of the map that ``min_dist`` is relative to.
     n_epochs
-        Passes over the graph; None for 500 up to 10,000 cells, else 200, of t-SNE 750. A list such as ``[0, 50,
+        Passes over the graph; None for 500 up to 10,000 cells, else 200, of t-SNE 475. A list such as ``[0, 50,
         200]``, increasing, keeps the map at each of these epochs; the last is the number of passes. A network has
         ``n_training_epochs``.
     phases

@@ -28,12 +28,11 @@ MOST_OTHERS = 20_000
 GOLDEN = (math.sqrt(5) - 1) / 2
 FINEST, WIDEST = 0.15, 0.355
 """Widths of an interval of the grid. The kernel falls over a distance of 1 whatever the extent of the map, so the error
-of the gradient depends on the width alone: beside the attraction, 0.0002 at the first and, of
-70,000 cells, 0.012 at the second; of a few thousand cells 0.017 to 0.036."""
+of the gradient depends on the width: `benchmarks/tsne.py gradient`."""
 WIDENING = 1.12
 """Ratio of one width to the next: with few of them, a spectrum serves for many steps."""
 FEWEST_INTERVALS = 48
-"""Across a map that is small beside the kernel: there rounding sets the error, not the splines."""
+"""Across a map that is small beside the kernel: forces are small there, and so must errors be."""
 MOST_NODES = {1: 1 << 22, 2: 4096}
 """Of one dimension, by the number of dimensions; beyond it intervals widen, whatever the error."""
 INTERVALS = {1: 4096, 2: 192}
