@@ -52,8 +52,10 @@ def layout_after(wanted, n_epochs=60, **overrides):
     [
         ({}, [(125, 12), (350, 1)]),
         ({"n_epochs": 95}, [(25, 12), (70, 1)]),
-        ({"n_epochs": 2000, "exaggeration": 4}, [(125, 12), (1875, 4)]),
-        ({"exaggeration": 30}, [(125, 30), (350, 30)]),
+        ({"exaggeration": 4}, [(250, 12), (500, 4)]),
+        ({"n_epochs": 2000, "exaggeration": 4}, [(250, 12), (1750, 4)]),
+        ({"exaggeration": 30}, [(250, 30), (500, 30)]),
+        ({"exaggeration": 0.5}, [(125, 12), (350, 0.5)]),
         ({"early_exaggeration": 6}, [(125, 6), (350, 1)]),
         ({"n_epochs": 2}, [(2, 1)]),
         ({"n_epochs": 0}, []),
@@ -64,7 +66,7 @@ def test_the_schedule(params, expected):
     assert [(phase["n"], phase["exaggeration"]) for phase in phases] == expected
 
 
-def test_momentum_grows_after_a_hundred_epochs_without_exaggeration():
+def test_momentum_grows_after_a_hundred_epochs_of_one_exaggeration_up_to_one():
     wanted = request(ring(60))
 
     def places(*phases, **params):
@@ -81,6 +83,7 @@ def test_momentum_grows_after_a_hundred_epochs_without_exaggeration():
     assert same(places((110, {}), (20, early), (20, {})), places((100, low), (10, high), (20, early | low), (20, low)))
     assert same(places((150, {"exaggeration": 4})), places((150, {"exaggeration": 4} | low)))
     assert same(places((150, half)), places((100, half | low), (50, half | high)))
+    assert same(places((110, {}), (110, half)), places((100, low), (10, high), (100, half | low), (10, half | high)))
     assert same(places((150, {}), momentum=0.8), places((150, low)))
     assert same(places((150, {"momentum": "auto"}), momentum=0.8), places((100, low), (50, high)))
     assert not same(places((150, low)), places((100, low), (50, high)))
@@ -277,14 +280,24 @@ def test_sizes_must_fit(shape):
     [
         lambda state: {**state, "order": np.zeros(80, dtype=np.int32)},
         lambda state: {**state, "moves": state["moves"][:5]},
+        lambda state: {**state, "steady": np.zeros(3)},
         lambda state: {"layout": state["layout"]},
+        lambda state: {},
     ],
 )
 def test_a_state_of_something_else_is_refused(change):
     run = started(request(ring(80)))
-    with pytest.raises((InputError, TypeError, ValueError)):
+    with pytest.raises(InputError, match="state=arrays of shapes"):
         run.restore(change(dict(run.state())), 0)
     assert run.epoch == 0
+
+
+@pytest.mark.parametrize("n_obs", [80, MANY])
+def test_a_rate_that_throws_cells_out_of_the_map_is_named(n_obs):
+    run = started(request(ring(n_obs)), learning_rate=3e38, max_step=None, n_epochs=200)
+    with np.errstate(all="ignore"), pytest.raises(InputError, match="give a smaller learning_rate, or a max_step"):
+        run.step(200)
+    assert run.epoch < 200
 
 
 @pytest.mark.parametrize("n_components", [1, 2, 3])

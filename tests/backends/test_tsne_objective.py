@@ -17,7 +17,7 @@ def test_the_kernel_and_its_logarithm(dof):
     assert objective.form("normalized") == NormalizedForm(family="student_t", parameters=(dof,))
 
 
-@pytest.mark.parametrize("dof", [0, -1, np.nan, "1", True])
+@pytest.mark.parametrize("dof", [0, -1, 0.09, 1001, np.nan, np.inf, "1", True])
 def test_what_dof_can_be(dof):
     with pytest.raises(InputError, match="dof="):
         TsneParams(dof=dof)

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_helpers import random_graph
 
-from vicinal.kernels import tsne
+from vicinal.kernels import pulls, tsne
 
 DOFS = (0.5, 1.0, 3.0)
 
@@ -35,11 +36,11 @@ def dense(graph, n):
 def test_forces_and_loss_are_those_of_the_formula(dof, n_components, n, density, rng):
     indptr, indices, weights = random_graph(n, density, rng)
     places = rng.normal(scale=3, size=(n, n_components)).astype(np.float32)
-    pulls, field, total, loss = naive(places, dense((indptr, indices, weights), n), dof)
+    pulled, field, total, loss = naive(places, dense((indptr, indices, weights), n), dof)
     edges, per_dof = (indptr, indices.astype(np.uint32), weights), np.float32(1 / dof)
     found = np.full_like(places, np.nan)
     tsne.attract(*edges, places, per_dof, found, 0, n)
-    np.testing.assert_allclose(found, pulls, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found, pulled, rtol=1e-4, atol=1e-5)
     assert tsne.attraction_loss(*edges, places, per_dof, 0, n) == pytest.approx(loss, rel=1e-5)
     others = np.zeros((3, n), dtype=np.float32)
     others[:n_components] = places.T
@@ -107,10 +108,39 @@ def test_a_graph_in_another_order_is_the_same_graph(n, seed):
     np.testing.assert_allclose(dense((starts, ends, shares), n), expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(("n", "n_components"), [(1, 1), (2, 3), (50, 2), (50, 3)])
+def test_a_place_that_is_not_finite_is_seen_wherever_it_is(value, n, n_components):
+    low, high = np.empty(n_components, dtype=np.float32), np.empty(n_components, dtype=np.float32)
+    for at in np.ndindex(n, n_components):
+        places = np.zeros((n, n_components), dtype=np.float32)
+        places[at] = value
+        assert not tsne.survey(places, low, high)
+
+
+def test_eight_edges_at_a_time_do_what_is_written(rng):
+    places = rng.normal(size=(30, 2)).astype(np.float32)
+    ends, weights = rng.integers(30, size=20).astype(np.uint32), rng.uniform(size=20).astype(np.float32)
+    place = (np.float32(0.3), np.float32(-2))
+
+    @numba.njit
+    def compiled(found, sums):
+        pulls.square(ends, places, 5, place[0], place[1], found, 3)
+        pulls.pull(ends, weights, places, 5, place[0], place[1], np.float32(0.5), sums)
+
+    found, sums = np.zeros((2, 14), dtype=np.float32), np.ones((2, 2 * pulls.LANES), dtype=np.float32)
+    compiled(found[0], sums[0])
+    pulls.square(ends, places, 5, *place, found[1], 3)
+    pulls.pull(ends, weights, places, 5, *place, np.float32(0.5), sums[1])
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
+    np.testing.assert_allclose(sums[0], sums[1], rtol=1e-5)
+    assert not found[0, :3].any() and not found[0, 11:].any() and found[0, 3:11].all()
+
+
 def test_extent_and_mean(rng):
     places = rng.normal(loc=7, size=(50, 3)).astype(np.float32)
     low, high = np.empty(3, dtype=np.float32), np.empty(3, dtype=np.float32)
-    tsne.survey(places, low, high)
+    assert tsne.survey(places, low, high)
     np.testing.assert_array_equal([low, high], [places.min(axis=0), places.max(axis=0)])
     moved = places + np.float32([1, -2, 0.5])
     tsne.keep_mean(moved, places)

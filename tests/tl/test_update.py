@@ -337,7 +337,7 @@ class TestRefused:
 def by_tsne(request: pytest.FixtureRequest, cells: ad.AnnData, is_old: np.ndarray) -> ad.AnnData:
     """Old cells in a map by t-SNE, and in one of which only the coordinates are there."""
     adata = cells[is_old].copy()
-    vc.tl.embed(adata, "tsne", n_epochs=300, exaggeration=1.5)
+    vc.tl.embed(adata, "tsne", n_epochs=300, exaggeration=0.9)
     if request.param == "adopted":
         del adata.uns["tsne"]
         vc.models.adopt(adata, "X_tsne")
@@ -361,8 +361,17 @@ class TestMapsOfTsne:
         adata = cells.copy()
         vc.tl.update(adata, by_tsne)
         params, known = adata.uns["tsne"]["params"], "params" in by_tsne.uns["tsne"]
-        assert params["exaggeration"] == (1.5 if known else 1.0)
+        assert params["exaggeration"] == (0.9 if known else 1.0)
         assert params["perplexity"] == 30 and params["n_neighbors"] == 91
+        assert params["momentum"] == 0.8, "more of it is for cells that have a long way to go"
+
+    def test_the_loss_is_the_divergence_with_a_tether_too(self, cells: ad.AnnData, by_tsne: ad.AnnData) -> None:
+        for max_drift in (0, 0.02):
+            adata = cells.copy()
+            vc.tl.update(adata, by_tsne, max_drift=max_drift)
+            made = adata.uns["tsne"]
+            assert set(made["loss_parts"]) == {"attraction", "repulsion"}
+            assert 0 < made["loss"][-1] < made["loss"][0]
 
 
 def test_genes_are_those_of_the_map_in_their_order() -> None:

@@ -24,7 +24,7 @@ from .store import Model
 
 OF_THE_MAP = {"method", "init", "fixed", "use_rep", "n_pcs", "metric", "n_components"}
 NOT_HERE = {"checkpoint", "checkpoint_every"}
-OF_A_WHOLE_RUN = {"n_epochs", "n_training_epochs", "learning_rate", "early_exaggeration"}
+OF_A_WHOLE_RUN = {"n_epochs", "n_training_epochs", "learning_rate", "momentum", "early_exaggeration"}
 KERNEL = {"min_dist", "spread", "a", "b"}
 """Parameters that say together how near cells are: one that is given replaces all that are recorded."""
 EPOCHS_SMALL, EPOCHS_LARGE, SMALL_UP_TO = 100, 50, 10_000

@@ -261,7 +261,10 @@ def _fft_memory(size: Sizes, params: Any) -> float:
 
 
 def _fft_work(size: Sizes, params: Any) -> float:
-    return (size.n_epochs + 20) * (size.n_edges + 80 * size.n_obs)
+    from vicinal.backends.optimizer.repulsion import MOST_OTHERS, takes_pairs
+
+    others = min(size.n_obs, MOST_OTHERS) / 4 if takes_pairs(size.n_obs, size.n_components) else 60
+    return (size.n_epochs + 20) * (size.n_edges + (20 + others) * size.n_obs)
 
 
 def _score_memory(size: Sizes, params: Any) -> float:

@@ -46,6 +46,9 @@ class Tethered:
             raise InputError(msg)
         self._inner, self._cells, self._radius = inner, cells, radius
         self._anchors = inner.layout[cells]
+        for name in ("losses", "loss_points"):  # where an optimisation has its own
+            if hasattr(inner, name):
+                setattr(self, name, getattr(inner, name))
 
     @property
     def epoch(self) -> int:

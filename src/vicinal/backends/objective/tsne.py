@@ -17,6 +17,8 @@ FAMILY = "student_t"
 PLACEMENT = {"a": 1.0, "b": 1.0, "n_neighbors": 12, "n_steps": 400}
 """How new cells are placed in a map: down the kernel, ``1 / (1 + a d^(2b))`` where dof is 1. With so many steps,
 halves of pbmc3k, worm_l2 and paul15 kept more neighbours in maps of the other halves."""
+DOF = 0.1, 1000
+"""Least and most: beyond, ``1 + d^2 / dof`` is lost in single precision."""
 JITTER = 1e-6
 FIRST_DEVIATION = 1e-4
 """Standard deviation of a first layout along its first dimension (Kobak and Berens 2019)."""
@@ -30,13 +32,13 @@ class TsneParams:
     ----------
     dof
         How heavy the tail of the kernel ``(1 + d^2 / dof)^-dof`` is: 1 is t-SNE's own, less shows finer clusters
-        (Kobak, Linderman, Steinerberger, Kluger and Berens 2019, arXiv:1902.05804).
+        (Kobak, Linderman, Steinerberger, Kluger and Berens 2019, arXiv:1902.05804). From 0.1 to 1000.
     """
 
     dof: float = 1.0
 
     def __post_init__(self) -> None:
-        require_number("dof", self.dof, low=0, above=True)
+        require_number("dof", self.dof, low=DOF[0], high=DOF[1])
 
 
 class TsneObjective:

@@ -24,7 +24,7 @@ def require_epochs_left(n_epochs: Any, done: int, planned: int) -> None:
     require_epochs(n_epochs)
     if n_epochs > planned - done:
         left = f"{planned - done} of {planned} epochs are left"
-        msg = f"n_epochs={n_epochs} is not allowed: {left}; take at most those, or plan more from the start"
+        msg = f"n_epochs={n_epochs} is not allowed: {left}; take at most those, or plan more from the start (n_epochs=)"
         raise InputError(msg)
 
 

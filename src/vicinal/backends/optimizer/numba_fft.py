@@ -19,16 +19,17 @@ from vicinal.contract.stages import NormalizedForm
 from vicinal.kernels.parallel import workers
 
 from .checks import check_sizes, require_epochs, require_epochs_left, require_override
-from .repulsion import CELLS_A_PART, parts, repulsion_of, summed
+from .repulsion import CELLS_A_PART, LOST, parts, repulsion_of, summed
 from .schedule import read_only
 
 FAMILY = "student_t"
-N_EPOCHS, EARLY_EPOCHS = 475, 125
-"""Epochs by default: in all, and of early exaggeration, as large a share of fewer."""
+N_EPOCHS, N_EPOCHS_EXAGGERATED = (475, 125), (750, 250)
+"""Epochs by default, in all and of early exaggeration: the latter as large a share of fewer. With an exaggeration above
+1 to the end, momentum does not grow, and they must be more."""
 EARLY_EXAGGERATION = 12.0
 MOMENTUM, MOMENTUM_SETTLED, SETTLING_EPOCHS = 0.8, 0.95, 100
 """The second moves cells as far in a quarter of the epochs, but throws them across others while a map still unfolds,
-and a map with exaggeration does not come to rest with it: it is for after so many epochs without."""
+and a map with exaggeration does not come to rest with it: it is for after so many epochs of one factor up to 1."""
 OVERRIDES = ("exaggeration", "learning_rate", "momentum", "max_step")
 ARRANGED_AT = (0, 50, 150, 350, 600)
 """Epochs at which cells are put in the order of their places, and after that as often as the last two are apart."""
@@ -43,10 +44,10 @@ class NumbaFftParams:
     Attributes
     ----------
     n_epochs
-        Steps in all, those of early exaggeration among them; None for 475.
+        Steps in all, those of early exaggeration among them; None for 475, or 750 where ``exaggeration`` is above 1.
     early_exaggeration
-        Factor of the attraction in the first quarter of the epochs, at most 125; None for 12, or ``exaggeration``
-        where that is more.
+        Factor of the attraction in the first 125 epochs, or 250 where ``exaggeration`` is above 1, of fewer epochs as
+        large a share; None for 12, or ``exaggeration`` where that is more.
     exaggeration
         Factor of the attraction after that: 1 for t-SNE, about 4 for a map like UMAP's (Boehm, Berens and Kobak 2022,
         JMLR 23:95).
@@ -54,8 +55,8 @@ class NumbaFftParams:
         ``"auto"`` for the number of cells over the exaggeration (Belkina et al. 2019, doi:10.1038/s41467-019-13055-y),
         of a gradient without the factor 4, as openTSNE has it.
     momentum
-        Share of the last move in the next one; ``"auto"`` for 0.8, and 0.95 once the exaggeration has been at most 1
-        for 100 epochs.
+        Share of the last move in the next one; ``"auto"`` for 0.8, and 0.95 once the exaggeration has been the same,
+        and at most 1, for 100 epochs.
     max_step
         Longest move of a cell in an epoch, in units of the map; None for any.
     """
@@ -101,11 +102,12 @@ class NumbaFft:
 
     def schedule(self, n_obs: int) -> list[dict[str, Any]]:
         """Return the phases of a run in which the user names none."""
-        n_epochs = planned_epochs(self.params.n_epochs)
-        early = min(EARLY_EPOCHS, n_epochs * EARLY_EPOCHS // N_EPOCHS)
+        n_epochs, exaggeration = planned_epochs(self.params), float(self.params.exaggeration)
+        whole, most = default_epochs(exaggeration)
+        early = min(most, n_epochs * most // whole)
         phases = [
             {"n": early, "exaggeration": self.early_exaggeration},
-            {"n": n_epochs - early, "exaggeration": float(self.params.exaggeration)},
+            {"n": n_epochs - early, "exaggeration": exaggeration},
         ]
         return [phase for phase in phases if phase["n"]]
 
@@ -132,12 +134,15 @@ class State(NamedTuple):
 
     Attributes
     ----------
-    calm
-        Epochs in a row without exaggeration.
+    exaggeration
+        That of the last epoch, NaN before any.
+    n_steady
+        Epochs in a row that had it.
     """
 
     epoch: int
-    calm: int
+    exaggeration: float
+    n_steady: int
     order: NDArray[np.int32]
     places: Layout
     moves: NDArray[np.float32]
@@ -159,14 +164,14 @@ class FftRun:
 
     def __init__(self, request: OptimizeRequest, dof: float, params: NumbaFftParams) -> None:
         graph, layout = request.graph, np.array(request.layout, dtype=np.float32, order="C")
-        self.n_epochs = planned_epochs(params.n_epochs)
+        self.n_epochs = planned_epochs(params)
         self._params, self._dof, self._n_jobs = params, dof, request.n_jobs
         self._per_dof = np.float32(1 / dof)
         self._stays = np.zeros(graph.n_obs, dtype=bool) if request.fixed is None else np.asarray(request.fixed, bool)
         self._affinities = Affinities(graph)
         self._repulsion = repulsion_of(graph.n_obs, layout.shape[1], dof)
         order = np.arange(graph.n_obs, dtype=np.int32)
-        self._now = State(0, 0, order, layout, np.zeros_like(layout), np.ones_like(layout))
+        self._now = State(0, math.nan, 0, order, layout, np.zeros_like(layout), np.ones_like(layout))
         self._pulls, self._field = np.zeros_like(layout), np.zeros_like(layout)
         self._spare: tuple[NDArray[np.float32], ...] = ()
         self._repelled: tuple[State, float] | None = None
@@ -223,7 +228,8 @@ class FftRun:
         """Return all that changes, cells in the order of the graph, and the order they are worked on."""
         now = self._now
         moves, gains = restored(now.moves, now.order), restored(now.gains, now.order)
-        return {"layout": self.layout, "moves": moves, "gains": gains, "order": now.order, "calm": np.array(now.calm)}
+        steady = np.array([now.exaggeration, now.n_steady])
+        return {"layout": self.layout, "moves": moves, "gains": gains, "order": now.order, "steady": steady}
 
     def restore(self, state: Mapping[str, np.ndarray], epoch: int) -> None:
         """Take up a state that `state` gave at an epoch.
@@ -233,15 +239,17 @@ class FftRun:
         InputError
             If the state is not one of this optimisation.
         """
-        shape, order = self._now.places.shape, np.asarray(state.get("order"))
-        found = [np.asarray(state.get(name), dtype=np.float32) for name in ("layout", "moves", "gains")]
+        shape, order = self._now.places.shape, np.asarray(state.get("order", ()))
+        found = [np.asarray(state.get(name, ()), dtype=np.float32) for name in ("layout", "moves", "gains")]
+        steady = np.asarray(state.get("steady", (math.nan, 0)), dtype=np.float64)
         whole = order.shape == shape[:1] and (np.sort(order) == np.arange(shape[0])).all()
-        if not whole or any(part.shape != shape for part in found) or not 0 <= epoch <= self.n_epochs:
+        fits = whole and steady.shape == (2,) and all(part.shape == shape for part in found)
+        if not fits or not 0 <= epoch <= self.n_epochs:
             given = f"arrays of shapes {[part.shape for part in found]} and {order.shape} at epoch {epoch}"
             expected = f"{shape}, an order of {shape[0]} cells, and an epoch up to {self.n_epochs}"
             raise InputError(f"state={given} is not allowed; expected {expected}")
-        order, calm = order.astype(np.int32), int(state.get("calm", 0))
-        self._now = State(int(epoch), calm, order, *(part[order] for part in found))
+        order = order.astype(np.int32)
+        self._now = State(int(epoch), float(steady[0]), int(steady[1]), order, *(part[order] for part in found))
 
     def _arrange(self, run: Callable[..., None], *, anew: bool = True) -> None:
         """Put the cells in the order of their places where it is time to, and the edges in that of the cells."""
@@ -272,8 +280,9 @@ class FftRun:
         run(lambda a, b: attract(*edges.rows, now.places, self._per_dof, self._pulls, a, b), edges.parts)
         rate = np.float32(len(now.places) / exaggeration if learning_rate == AUTO else learning_rate)
         pulled, pushed = np.float32(exaggeration), np.float32(0.5 / total if total > 0 else 0)
-        calm = now.calm if exaggeration <= 1 else -1
-        share, longest = np.float32(_momentum(momentum, calm)), np.float32(math.inf if max_step is None else max_step)
+        n_steady = now.n_steady if exaggeration == now.exaggeration else 0
+        momentum = _momentum(momentum, exaggeration, n_steady)
+        share, longest = np.float32(momentum), np.float32(math.inf if max_step is None else max_step)
         places, moves, gains = self._take_spare()
         stays = self._stays[now.order] if self._any_stay else self._stays
 
@@ -300,14 +309,17 @@ class FftRun:
         run(move, edges.parts)
         if not self._any_stay:
             keep_mean(places, now.places)
-        return State(now.epoch + 1, calm + 1, now.order, places, moves, gains)
+        return State(now.epoch + 1, float(exaggeration), n_steady + 1, now.order, places, moves, gains)
 
     def _repel(self, run: Callable[..., None]) -> float:
         """Write the field at the cells, and return the sum of the kernel; known already where the loss was taken."""
         now = self._now
         if self._repelled is None or self._repelled[0] is not now:
             self._repelled = None
-            self._repelled = (now, self._repulsion.evaluate(now.places, self._field, now.epoch, run))
+            total = self._repulsion.evaluate(now.places, self._field, now.epoch, run)
+            if not math.isfinite(total):
+                raise InputError(LOST)
+            self._repelled = (now, total)
         return self._repelled[1]
 
     def _go_to(self, state: State) -> None:
@@ -398,9 +410,14 @@ def restored(values: NDArray[np.float32], order: NDArray[np.int32]) -> NDArray[n
     return before
 
 
-def planned_epochs(n_epochs: int | None) -> int:
+def planned_epochs(params: NumbaFftParams) -> int:
     """Return the epochs of a map where the user may have left them open."""
-    return N_EPOCHS if n_epochs is None else int(n_epochs)
+    return default_epochs(params.exaggeration)[0] if params.n_epochs is None else int(params.n_epochs)
+
+
+def default_epochs(exaggeration: float) -> tuple[int, int]:
+    """Return how many epochs there are by default, in all and of early exaggeration."""
+    return N_EPOCHS if exaggeration <= 1 else N_EPOCHS_EXAGGERATED
 
 
 def check_overrides(overrides: Mapping[str, Any]) -> None:
@@ -415,11 +432,11 @@ def check_overrides(overrides: Mapping[str, Any]) -> None:
             require_number(name, value, low=0, above=True)
 
 
-def _momentum(given: float | str, calm: int) -> float:
-    """Return the momentum of an epoch after so many without exaggeration."""
+def _momentum(given: float | str, exaggeration: float, n_steady: int) -> float:
+    """Return the momentum of an epoch after so many of the same exaggeration."""
     if given != AUTO:
         return float(given)
-    return MOMENTUM if calm < SETTLING_EPOCHS else MOMENTUM_SETTLED
+    return MOMENTUM_SETTLED if exaggeration <= 1 and n_steady >= SETTLING_EPOCHS else MOMENTUM
 
 
 def _is_arranged_at(epoch: int) -> bool:

@@ -48,6 +48,7 @@ MOST_PARTS = 8
 not depend on it."""
 CELLS_A_PART, PAIRS_A_PART, NODES_A_PART = 2000, 2_000_000, 200_000
 """What is worth a part: less takes as long to hand to a thread as to do."""
+LOST = "cells have left the map for infinity; give a smaller learning_rate, or a max_step"
 
 Run = Callable[[Callable[[int, int], None], Sequence[int] | np.ndarray], None]
 
@@ -61,9 +62,12 @@ class Repulsion(Protocol):
 
 def repulsion_of(n_obs: int, n_components: int, dof: float) -> Repulsion:
     """Return what takes less time for so many cells."""
-    if n_obs <= PAIRS_UP_TO or n_components > 2:
-        return Pairs(n_obs, dof)
-    return Grid(n_obs, n_components, dof)
+    return Pairs(n_obs, dof) if takes_pairs(n_obs, n_components) else Grid(n_obs, n_components, dof)
+
+
+def takes_pairs(n_obs: int, n_components: int) -> bool:
+    """Return whether pairs are taken, of all cells or of a sample, and no grid."""
+    return n_obs <= PAIRS_UP_TO or n_components > 2
 
 
 class Pairs:
@@ -122,7 +126,7 @@ class Box:
         n_components = places.shape[1]
         low, high = np.empty(n_components, dtype=np.float32), np.empty(n_components, dtype=np.float32)
         if not survey(places, low, high):
-            raise InputError("cells have left the map for infinity; give a smaller learning_rate, or a max_step")
+            raise InputError(LOST)
         low, high = low.astype(np.float64), high.astype(np.float64)
         width = _width(float((high - low).max()), n_components)
         n_nodes = np.floor((high - low) / width).astype(int) + BEYOND
@@ -149,7 +153,7 @@ class Grid:
     def __init__(self, n_obs: int, n_components: int, dof: float) -> None:
         self._n_obs, self._n_components, self._dof = n_obs, n_components, dof
         self._parts = parts(n_obs, n_obs // CELLS_A_PART)
-        self._spectrum: Spectrum | None = None
+        self._spectrum: KernelSpectrum | None = None
         self._room = np.zeros(0, dtype=np.float32)
 
     def evaluate(self, places: Layout, gradient: NDArray[np.float32], epoch: int, run: Run) -> float:
@@ -191,13 +195,13 @@ class Grid:
         room, self._room = self._room, np.zeros(0, dtype=np.float32)
         return room if room.size >= size else np.zeros(size, dtype=np.float32)
 
-    def _spectrum_for(self, box: Box) -> Spectrum:
+    def _spectrum_for(self, box: Box) -> KernelSpectrum:
         if self._spectrum is None or (self._spectrum.width, self._spectrum.shape) != (box.width, box.shape):
-            self._spectrum = Spectrum(box.width, box.shape, self._dof)
+            self._spectrum = KernelSpectrum(box.width, box.shape, self._dof)
         return self._spectrum
 
 
-class Spectrum:
+class KernelSpectrum:
     """The kernel on a grid, transformed; without its mean, which is beyond float32 beside the rest in a small map.
 
     Attributes

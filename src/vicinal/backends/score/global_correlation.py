@@ -36,12 +36,11 @@ class Backend:
         from pandas import Series  # loaded already; scipy.stats would take a quarter of a second
 
         first, second = _pairs(request.n_obs, request.seed)
-        ranks = [
-            Series(_lengths(rows, first, second)).rank().to_numpy() for rows in (request.representation, request.layout)
-        ]
-        if len(first) == 0 or any(np.ptp(rank) == 0 for rank in ranks):
+        lengths = [_lengths(rows, first, second) for rows in (request.representation, request.layout)]
+        ranks: NDArray[np.float64] = np.stack([Series(values).rank().to_numpy() for values in lengths])
+        if len(first) == 0 or (np.ptp(ranks, axis=1) == 0).any():
             return {}
-        return {"global_correlation": float(np.corrcoef(*ranks)[0, 1])}
+        return {"global_correlation": float(np.corrcoef(ranks[0], ranks[1])[0, 1])}
 
 
 def _pairs(n_obs: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
