@@ -17,7 +17,7 @@ UMAP = Preset(
 TSNE = Preset(
     api_version=API_VERSION,
     name="tsne",
-    summary="t-SNE by FFT, with the settings of Kobak and Berens (2019)",
+    summary="t-SNE by FFT, from principal components (Kobak and Berens 2019)",
     stages={"knn": "auto", "graph": "perplexity", "init": "pca", "objective": "tsne", "optimizer": "numba_fft"},
     n_neighbors=15,
 )

@@ -77,7 +77,7 @@ class NumbaFftParams:
 
 
 class NumbaFft:
-    """t-SNE's optimisation (van der Maaten and Hinton 2008), with the settings of Kobak and Berens (2019).
+    """t-SNE's optimisation (van der Maaten and Hinton 2008), with rates by Belkina et al. (2019).
 
     Attributes
     ----------
