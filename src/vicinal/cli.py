@@ -41,7 +41,7 @@ def _phases(text: str) -> Any:
 
 EMBED_OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
     "n_components": (int, "dimensions of the map, 1 to 10"),
-    "n_neighbors": (int, "neighbours of each cell, itself counted (default: those stored, else 15, or what a graph needs)"),
+    "n_neighbors": (int, "neighbours of each cell, itself counted (default: those stored, else 15; of tsne 91)"),
     "neighbors_key": (str, "key in uns of the stored neighbours (default: neighbors)"),
     "use_rep": (str, "where neighbours are found: a key of obsm, X, or a layer (default: X_pca, else a narrow X)"),
     "n_pcs": (int, "columns of the representation to use (default: all)"),
@@ -50,7 +50,10 @@ EMBED_OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
     "min_dist": (float, "distance in the map at which cells touch (default: the method's, 0.5 for umap)"),
     "spread": (float, "scale that --min-dist is relative to (default: the method's, 1.0 for umap)"),
     "n_epochs": (int, "passes over the graph (default: 500 up to 10,000 cells, else 200; of tsne 475)"),
-    "phases": (_phases, 'parts of the optimisation as JSON: \'[{"n": 500, "learning_rate": 0.5}, …]\' (default: the method's)'),
+    "phases": (
+        _phases,
+        'parts of the optimisation as JSON: \'[{"n": 500, "learning_rate": 0.5}, …]\' (default: its own)',
+    ),
     "random_state": (int, "the seed everything random is derived from"),
     "n_jobs": (int, "threads (default: all processors)"),
     "labels": (str, "column of obs that the map is to follow, such as cell types (default: none)"),
