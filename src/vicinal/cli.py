@@ -52,7 +52,7 @@ EMBED_OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
     "n_epochs": (int, "passes over the graph (default: 500 up to 10,000 cells, else 200; of tsne 475)"),
     "phases": (
         _phases,
-        'parts of the optimisation as JSON: \'[{"n": 500, "learning_rate": 0.5}, …]\' (default: its own)',
+        'the optimisation in parts, JSON: \'[{"n": 500, "learning_rate": 0.5}, …]\' (default: its own)',
     ),
     "random_state": (int, "the seed everything random is derived from"),
     "n_jobs": (int, "threads (default: all processors)"),
