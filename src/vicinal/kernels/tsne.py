@@ -20,6 +20,8 @@ ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
 TERMS_AT_ONCE = 64
 LANES_OF_ROWS = 24
 """Coordinates worked on at a time: whole rows, of one, two or three dimensions."""
+ROWS_A_SUM = 100
+"""Of those, as many as are summed in single precision."""
 INFINITY = np.float32(np.inf)
 GAIN, LOSS_OF_GAIN = np.float32(0.2), np.float32(0.8)
 
@@ -262,13 +264,17 @@ def survey(places: NDArray[np.float32], low: NDArray[np.float32], high: NDArray[
 def keep_mean(places: NDArray[np.float32], before: NDArray[np.float32]) -> None:
     """Move all cells so that their mean is what it was."""
     values, old, n_components = places.reshape(-1), before.reshape(-1), places.shape[1]
-    moved = np.zeros(LANES_OF_ROWS)
+    moved, part = np.zeros(LANES_OF_ROWS), np.empty(LANES_OF_ROWS, dtype=np.float32)
     whole = len(values) // LANES_OF_ROWS * LANES_OF_ROWS
-    for first in range(0, whole, LANES_OF_ROWS):
+    for start in range(0, whole, LANES_OF_ROWS * ROWS_A_SUM):
+        part[:] = 0
+        for first in range(start, min(start + LANES_OF_ROWS * ROWS_A_SUM, whole), LANES_OF_ROWS):
+            for lane in range(LANES_OF_ROWS):
+                part[lane] += values[first + lane] - old[first + lane]
         for lane in range(LANES_OF_ROWS):
-            moved[lane] += np.float64(values[first + lane]) - np.float64(old[first + lane])
+            moved[lane] += part[lane]
     for e in range(whole, len(values)):
-        moved[e - whole] += np.float64(values[e]) - np.float64(old[e])
+        moved[e - whole] += values[e] - old[e]
     shifts = np.empty(LANES_OF_ROWS, dtype=np.float32)
     for lane in range(LANES_OF_ROWS):
         shifts[lane] = moved[lane % n_components :: n_components].sum() / len(places)
