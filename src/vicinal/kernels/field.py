@@ -77,7 +77,7 @@ def gather_1d(
     start: int,
     stop: int,
 ) -> float:
-    """Write the gradient of a grid's potential at some cells, and return the sum of the potential there, without own.
+    """Write the gradient of a grid's potential at some cells, and return the sum there, of all charges but their own.
 
     Parameters
     ----------
@@ -136,14 +136,7 @@ def gather_2d(
     start: int,
     stop: int,
 ) -> float:
-    """Write the gradient of a grid's potential at some cells, and return the sum of the potential there, without own.
-
-    Parameters
-    ----------
-    own
-        What a cell's own charge adds to the potential where it is: its mean, and how far it swings along a dimension
-        from node to node. Of that alone there would be a gradient even for a cell without others.
-    """
+    """Do as `gather_1d` in two dimensions, along each of which the own potential swings."""
     total, rest, swing = 0.0, own[0], own[1]
     for i in range(start, stop):
         x, y = (places[i, 0] - low[0]) * per_unit, (places[i, 1] - low[1]) * per_unit

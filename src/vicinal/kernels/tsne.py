@@ -17,7 +17,7 @@ from .pulls import LANES, pull, square
 MIN_GAIN = np.float32(0.01)
 LOG_2 = np.log(2.0)
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
-TERMS_AT_ONCE = 64
+TERMS_AT_ONCE = 256
 LANES_OF_ROWS = 24
 """Coordinates worked on at a time: whole rows, of one, two or three dimensions."""
 ROWS_A_SUM = 100
