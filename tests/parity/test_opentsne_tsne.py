@@ -197,10 +197,10 @@ def test_the_divergence_is_no_larger(name, late, data_dir):
 
 @pytest.mark.parametrize("name", ["kang_pbmc_stim_2k", "pbmc3k", "paul15", "worm_neuron", "flow_flowsom_19k"])
 def test_nor_is_it_by_our_own_schedule(name, data_dir, rng):
-    """Fewer epochs and, once the map has settled, more momentum; means of three starts, between which it differs."""
+    """Fewer epochs and, once the map has settled, more momentum; means of starts, between which it differs."""
     case = Case(representation(name, data_dir))
     own, peer = [], []
-    for trace in 0.1 * rng.normal(size=(3, *case.layout.shape)):
+    for i, trace in enumerate(0.1 * rng.normal(size=(12, *case.layout.shape))):
         first = (case.layout * (1 + trace)).astype(np.float32)
         request = OptimizeRequest(graph=case.graph, layout=first, objective=TsneObjective(TsneParams()), n_jobs=2)
         backend = NumbaFft(NumbaFftParams())
@@ -208,7 +208,8 @@ def test_nor_is_it_by_our_own_schedule(name, data_dir, rng):
         for phase in backend.schedule(len(first)):
             run.step(phase.pop("n"), **phase)
         own.append(case.divergence(run.layout))
-        peer.append(case.divergence(case.theirs(schedule(), layout=first)))
+        if i < 3:  # it differs less between theirs, and each takes far longer
+            peer.append(case.divergence(case.theirs(schedule(), layout=first)))
     print(f"{name}: divergence {np.mean(own):.4f}, openTSNE {np.mean(peer):.4f}", own, peer)
     assert np.mean(own) < np.mean(peer) + 0.005
 
