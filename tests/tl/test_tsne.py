@@ -154,3 +154,16 @@ def test_new_cells_are_placed_in_it(cells: ad.AnnData) -> None:
     alone = new[7].copy()
     vc.tl.project(alone, old)
     np.testing.assert_array_equal(alone.obsm["X_tsne"][0], new.obsm["X_tsne"][7])
+
+
+def test_without_a_representation_it_starts_from_the_graph(cells: ad.AnnData) -> None:
+    vc.pp.neighbors(cells, n_neighbors=31)
+    alone = ad.AnnData(obs=cells.obs.copy(), obsp=dict(cells.obsp), uns={"neighbors": cells.uns["neighbors"]})
+    vc.tl.embed(alone, "tsne", perplexity=10, n_epochs=3)
+    assert alone.uns["tsne"]["backends"]["init"] == "spectral@vicinal"
+    assert "no representation" in alone.uns["tsne"]["reasons"]["init"]
+    vc.tl.spectrum(alone, [2, 1], perplexity=10, n_epochs=3)
+    assert alone.uns["spectrum"]["snapshots"].shape == (2, alone.n_obs, 2)
+    assert vc.tl.plan(cells, "tsne", perplexity=10).stages["init"].name == "pca"
+    with pytest.raises(InputError, match="init='pca' needs a representation"):
+        vc.tl.plan(alone, "tsne", perplexity=10, init="pca")

@@ -21,6 +21,8 @@ from vicinal.plugin.manager import get_manager
 
 from .dense import check_shape, dense_values
 from .keys import DEFAULT_NEIGHBORS, check_free, is_neighbors, map_keys
+from .labels import check_labels
+from .paga import read_paga
 
 MAX_RAW_COLUMNS = 50
 
@@ -269,7 +271,7 @@ def read_init_arrays(adata: ad.AnnData, init: Any) -> dict[str, np.ndarray]:
     if not isinstance(init, str):
         return {"positions": np.asarray(init)} if isinstance(init, np.ndarray) else {}
     if init == "paga":
-        return _read_paga(adata)
+        return read_paga(adata, _any_links(adata))
     if init in get_manager().names("init") or init == "auto":
         return {}
     for key in (init, f"X_{init}"):
@@ -278,17 +280,11 @@ def read_init_arrays(adata: ad.AnnData, init: Any) -> dict[str, np.ndarray]:
     return {}
 
 
-def _read_paga(adata: ad.AnnData) -> dict[str, np.ndarray]:
-    paga = adata.uns.get("paga")
-    if not isinstance(paga, Mapping) or "pos" not in paga:
-        raise InputError(
-            "init='paga' needs positions in uns['paga']['pos']; run sc.tl.paga(adata) and sc.pl.paga(adata, show=False)"
-        )
-    groups = paga.get("groups")
-    if groups not in adata.obs:
-        raise InputError(f"init='paga': obs has no column {groups!r}, the one PAGA was run on")
-    codes = adata.obs[groups].astype("category").cat.codes.to_numpy().astype(np.int32)
-    return {"paga_positions": np.asarray(paga["pos"], dtype=np.float32), "paga_groups": codes}
+def _any_links(adata: ad.AnnData) -> Any:
+    """Return the stored distances, else the connectivities, else None."""
+    entry = _neighbors_entry(adata, DEFAULT_NEIGHBORS, required=False) or {}
+    found = [_slot(adata, entry, what, DEFAULT_NEIGHBORS, required=False) for what in ("distances", "connectivities")]
+    return next((matrix for matrix in found if matrix is not None), None)
 
 
 def param_of(params: Mapping[str, Any], wanted: str) -> Any:
@@ -305,6 +301,7 @@ def read_sample_groups(adata: ad.AnnData, params: Mapping[str, Any]) -> dict[str
     if column not in columns:
         hint = did_you_mean(str(column), columns)
         raise InputError(f"sample_by={column!r} is not in adata.obs; it has {listing(columns)}.{hint}")
+    check_labels(adata.obs[column], f"sample_by={column!r}")
     groups = adata.obs[column].astype("category").cat
     codes = groups.codes.to_numpy().astype(np.int64)
     if (codes < 0).any():
@@ -328,6 +325,7 @@ def read_labels(adata: ad.AnnData, column: str | None) -> np.ndarray | None:
         raise InputError(
             f"labels={column!r} is not in adata.obs; it has {listing(columns)}.{did_you_mean(column, columns)}"
         )
+    check_labels(adata.obs[column], f"labels={column!r}")
     return adata.obs[column].astype("category").cat.codes.to_numpy().astype(np.int64)
 
 

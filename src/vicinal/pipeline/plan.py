@@ -454,9 +454,11 @@ def _pick_init(source: Source, options: EmbedOptions, preset: Preset, manager: M
             f" ({listing(source.obsm_keys)}).{did_you_mean(given, names)}"
         )
         raise InputError(msg)
-    return _named_or_object(
-        "init", given, preset.stages.get("init", "auto"), preset, lambda: policy.auto_init(source, options)
-    )
+    by_preset = preset.stages.get("init", "auto")
+    if source.representation is None and by_preset != "auto":
+        if "representation" in _needs(Pick("init", by_preset, ""), manager):
+            by_preset = "auto"  # what it starts from is not there, but a graph may be
+    return _named_or_object("init", given, by_preset, preset, lambda: policy.auto_init(source, options))
 
 
 def _named_or_object(
