@@ -15,8 +15,6 @@ from numba.core import event
 
 # Numpy's rules for division: checks for zero would keep loops from becoming vector instructions.
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-# Sums may be reordered and products fused, but what is infinite or no number stays so.
-REORDERING = {"reassoc", "contract", "arcp", "nsz"}
 OURS = __name__.rpartition(".")[0]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -26,23 +24,11 @@ logger = logging.getLogger("vicinal")
 
 def kernel(function: F) -> F:
     """Compile at first call; without a writable cache folder, without the cache."""
-    return _compiled(function, OPTIONS)
-
-
-def reordering_kernel(function: F) -> F:
-    """Compile with sums in the order that vector instructions like: still the same for any number of threads.
-
-    What it calls is reordered too, which `power` does not bear.
-    """
-    return _compiled(function, {**OPTIONS, "fastmath": REORDERING})
-
-
-def _compiled(function: F, options: dict[str, Any]) -> F:
     try:
-        return numba.njit(function, cache=True, **options)
+        return numba.njit(function, cache=True, **OPTIONS)
     except RuntimeError:  # numba found no folder to cache in
         announcement.reason = "in every process: no folder is writable, set NUMBA_CACHE_DIR to one that is"
-        return numba.njit(function, **options)
+        return numba.njit(function, **OPTIONS)
 
 
 def inline(function: F) -> F:

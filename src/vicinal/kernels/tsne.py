@@ -10,7 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .compile import inline, kernel, reordering_kernel
+from .compile import inline, kernel
+from .pairs import LANES as PAIR_LANES
+from .pairs import add_pairs
 from .power import log2, power
 from .pulls import LANES, pull, square
 
@@ -138,7 +140,7 @@ def entropy(weights: NDArray[np.float32], scale: float) -> float:
     return total
 
 
-@reordering_kernel
+@kernel
 def repel(
     places: NDArray[np.float32],
     others: NDArray[np.float32],
@@ -154,14 +156,25 @@ def repel(
         ``(3, m)``, rows of zeros for dimensions that the map does not have; the cell itself counts where it is there.
     """
     n_components, total = places.shape[1], 0.0
-    xs, ys, zs = others[0], others[1], others[2]
+    whole = others.shape[1] // PAIR_LANES * PAIR_LANES
+    sums = np.empty(4 * PAIR_LANES, dtype=np.float32)
     for i in range(start, stop):
         x = places[i, 0]
         y = places[i, 1] if n_components > 1 else ZERO
         z = places[i, 2] if n_components > 2 else ZERO
+        sums[:] = 0
+        if n_components < 3:  # without the third dimension it takes three quarters of the time
+            add_pairs(others, whole, (x, y), sums)
+        else:
+            add_pairs(others, whole, (x, y, z), sums)
         value, along_x, along_y, along_z = ZERO, ZERO, ZERO, ZERO
-        for j in range(len(xs)):
-            dx, dy, dz = x - xs[j], y - ys[j], z - zs[j]
+        for lane in range(PAIR_LANES):
+            value += sums[lane]
+            along_x += sums[PAIR_LANES + lane]
+            along_y += sums[2 * PAIR_LANES + lane]
+            along_z += sums[3 * PAIR_LANES + lane]
+        for j in range(whole, others.shape[1]):
+            dx, dy, dz = x - others[0, j], y - others[1, j], z - others[2, j]
             weight = ONE / (ONE + dx * dx + dy * dy + dz * dz)
             factor = weight * weight
             value += weight
