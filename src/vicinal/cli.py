@@ -25,7 +25,7 @@ from .adata.model import MIN_OVERLAP
 from .contract.errors import InputError, VicinalError, listing
 from .contract.options import EmbedOptions
 from .tl.embed import embed, make_map
-from .tl.spectrum import EXAGGERATIONS, N_EPOCHS, make_spectrum
+from .tl.spectrum import N_EPOCHS, make_spectrum
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -147,10 +147,9 @@ def _add_spectrum(commands: Any) -> None:
         "--exaggerations",
         type=float,
         nargs="+",
-        default=EXAGGERATIONS,
         metavar="X",
-        help="factors of the attraction, falling; inf for Laplacian eigenmaps"
-        f" (default: {' '.join(f'{factor:g}' for factor in EXAGGERATIONS)})",
+        help="factors of the attraction, falling; inf for Laplacian eigenmaps (default: by the number of cells,"
+        " 30 12 4 2 1 0.5 from 45,000 on)",
     )
     changed = {
         "n_epochs": f"steps for each map (default: {N_EPOCHS})",

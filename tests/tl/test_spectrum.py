@@ -13,6 +13,7 @@ import pytest
 
 import vicinal as vc
 from vicinal.api import InputError
+from vicinal.tl.spectrum import usual_exaggerations
 
 FACTORS = [12, 4, 1, 0.5]
 N = 30
@@ -105,12 +106,34 @@ class TestMaps:
         blood = vc.datasets.pbmc68k_reduced()
         vc.tl.spectrum(blood)
         entry = blood.uns["spectrum"]
-        assert entry["exaggerations"].tolist() == [30, 12, 4, 2, 1, 0.5]
+        assert entry["exaggerations"].tolist() == [1.5, 1.3, 1.2, 1.1, 1, 0.5]
         assert entry["backends"]["graph"] == "perplexity@vicinal" and entry["params"]["n_epochs"] == 1500
         vc.tl.embed(blood, "tsne")
         alone = blood.uns["tsne"]
         assert entry["snapshot_loss"][4] < alone["loss"][-1] + 0.02
         assert entry["score"]["knn_recall_15"] > alone["score"]["knn_recall_15"] - 0.02
+
+    @pytest.mark.parametrize(
+        ("n_obs", "expected"),
+        [
+            (1, [1.5, 1.3, 1.2, 1.1, 1, 0.5]),
+            (2_638, [1.8, 1.5, 1.3, 1.1, 1, 0.5]),
+            (20_000, [13, 6.6, 2.9, 1.7, 1, 0.5]),
+            (70_000, [30, 12, 4, 2, 1, 0.5]),
+        ],
+    )
+    def test_exaggerations_follow_the_number_of_cells(self, n_obs: int, expected: list[float]) -> None:
+        assert usual_exaggerations(n_obs) == expected
+
+    def test_so_they_do_by_default(self, cells: ad.AnnData) -> None:
+        assert spectrum(cells, None, n_epochs=2)["exaggerations"].tolist() == usual_exaggerations(160)
+
+    def test_no_group_of_few_cells_shrinks_to_a_line(self, cells: ad.AnnData) -> None:
+        widths = []
+        for maps in (spectrum(cells, None)["snapshots"], spectrum(cells, [30])["snapshots"]):
+            groups = [maps[0][cells.obs["kind"] == kind] for kind in "0123"]
+            widths.append(min(np.linalg.svd(g - g.mean(axis=0), compute_uv=False)[1] for g in groups))
+        assert widths[0] > 5 * widths[1]
 
     @pytest.mark.parametrize("n_obs", [1, 2, 3, 4, 7])
     def test_of_few_cells(self, cells: ad.AnnData, n_obs: int) -> None:
@@ -194,7 +217,6 @@ class TestNotAllowed:
             [True],
             [math.inf],
             [4, math.inf],
-            None,
         ],
     )
     def test_exaggerations(self, cells: ad.AnnData, exaggerations: Any) -> None:

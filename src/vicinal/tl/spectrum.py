@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 
+from vicinal.adata.read import check_adata
 from vicinal.contract.errors import InputError
 from vicinal.contract.options import EmbedOptions
 from vicinal.contract.source import EmbedResult
@@ -21,7 +22,12 @@ from ._keeper import Keeper
 from .embed import make_map
 
 METHOD, NAME = "tsne", "spectrum"
-EXAGGERATIONS = (30.0, 12.0, 4.0, 2.0, 1.0, 0.5)
+LARGEST, SMALLEST = 30.0, 1.5
+"""The first exaggeration of the default for many cells, and for few."""
+CELLS_PER_FACTOR = 1500
+STEPS = (1.0, 0.73, 0.41, 0.2, 0.0)
+"""The default's exaggerations down to 1, as powers of the first; for the largest these are 30, 12, 4, 2 and 1."""
+LAST = 0.5
 N_EPOCHS = 250
 NOT_HERE = {
     "method": "the maps are t-SNE's",
@@ -33,7 +39,7 @@ NOT_HERE = {
 
 def spectrum(
     adata: AnnData,
-    exaggerations: Sequence[float] = EXAGGERATIONS,
+    exaggerations: Sequence[float] | None = None,
     *,
     n_epochs: int = N_EPOCHS,
     key_added: str | None = None,
@@ -43,9 +49,13 @@ def spectrum(
     """Make maps along the spectrum from attraction to repulsion.
 
     t-SNE whose attraction is multiplied by an exaggeration gives, from large to small, what looks like Laplacian
-    eigenmaps, ForceAtlas2 (about 30), UMAP (about 4) and t-SNE itself (1): continuous structure stands out at the one
-    end, discrete structure at the other (Boehm, Berens and Kobak 2022, JMLR 23:95, arXiv:2007.08902). All maps are of
-    one graph, made once, and each starts from the one before, so that they can be compared cell by cell.
+    eigenmaps, ForceAtlas2, UMAP and t-SNE itself (1): continuous structure stands out at the one end, discrete
+    structure at the other (Boehm, Berens and Kobak 2022, JMLR 23:95, arXiv:2007.08902). All maps are of one graph,
+    made once, and each starts from the one before, so that they can be compared cell by cell.
+
+    Which exaggeration looks like which method depends on the number of cells and on the data. On some 70,000 cells
+    30 is like ForceAtlas2 and 4 like UMAP, as published. On a few thousand, above about 2, groups shrink to dots and
+    lines: a cell's neighbours are then a larger share of all cells, and hold it more firmly.
 
     It is one run of `vicinal.tl.embed` with a phase for each exaggeration and a snapshot at its end.
 
@@ -55,7 +65,8 @@ def spectrum(
         Annotated data, cells in rows. Only the slots of the maps are written, and only after every stage went well.
     exaggerations
         Factors of the attraction, above 0, falling. The first may be `math.inf`: the Laplacian eigenmaps of the graph,
-        by the initialisation ``"spectral"``, before any move.
+        by the initialisation ``"spectral"``, before any move. None for six that follow the number of cells: 30, 12, 4,
+        2, 1 and 0.5 from 45,000 cells on, and 1.8, 1.5, 1.3, 1.1, 1 and 0.5 for 2,700.
     n_epochs
         Steps for each map.
     key_added
@@ -96,6 +107,12 @@ def spectrum(
     return made
 
 
+def usual_exaggerations(n_obs: int) -> list[float]:
+    """Return the exaggerations of so many cells by default: the first a 1500th of their number, from 1.5 to 30."""
+    first = min(LARGEST, max(SMALLEST, n_obs / CELLS_PER_FACTOR))
+    return [float(f"{first**step:.2g}") for step in STEPS] + [LAST]
+
+
 def make_spectrum(
     adata: AnnData, options: dict[str, Any], *, exaggerations: Any, n_epochs: Any, copy: bool = False
 ) -> tuple[AnnData | None, Keeper]:
@@ -103,7 +120,8 @@ def make_spectrum(
     for name, why in NOT_HERE.items():
         if name in options:
             raise InputError(f"{name} is not allowed here: {why}")
-    factors = _factors(exaggerations)
+    check_adata(adata)
+    factors = _factors(usual_exaggerations(adata.n_obs) if exaggerations is None else exaggerations)
     if not isinstance(n_epochs, numbers.Integral) or isinstance(n_epochs, bool) or n_epochs < 1:
         raise InputError(f"n_epochs={n_epochs!r} is not allowed; give the steps for each map, 1 or more")
     phases = read_phases([{"n": n_epochs, "exaggeration": factor} for factor in factors if math.isfinite(factor)])

@@ -49,8 +49,8 @@ class NumbaFftParams:
         Factor of the attraction in the first 125 epochs, or 250 where ``exaggeration`` is above 1, of fewer epochs as
         large a share; None for 12, or ``exaggeration`` where that is more.
     exaggeration
-        Factor of the attraction after that: 1 for t-SNE, about 4 for a map like UMAP's (Boehm, Berens and Kobak 2022,
-        JMLR 23:95).
+        Factor of the attraction after that: 1 for t-SNE; of some 70,000 cells 4 is like UMAP (Boehm, Berens and Kobak
+        2022, JMLR 23:95).
     learning_rate
         ``"auto"`` for the number of cells over the exaggeration (Belkina et al. 2019, doi:10.1038/s41467-019-13055-y),
         of a gradient without the factor 4, as openTSNE has it.
