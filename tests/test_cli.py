@@ -16,7 +16,8 @@ import pytest
 
 import vicinal as vc
 from vicinal import cli
-from vicinal.cli import EMBED_OPTIONS, main
+from vicinal.cli import main
+from vicinal.cli.options import EMBED_OPTIONS
 from vicinal.contract.errors import InputError
 
 COMMANDS = ("demo", "embed", "spectrum", "score", "project", "update", "rerun", "plugins")
@@ -205,7 +206,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(folder, capsys, arguments, sai
 def test_a_folder_that_cannot_be_written_to_is_found_before_the_work(folder, capsys, monkeypatch, arguments):
     (folder / "locked").mkdir()
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "locked")
-    monkeypatch.setattr(cli, "_read", lambda path: pytest.fail("read the cells first"))
+    for verb in (cli.embed, cli.score):
+        monkeypatch.setattr(verb, "read", lambda path: pytest.fail("read the cells first"))
     assert main(arguments) == 2
     assert_one_line_error(capsys.readouterr(), "cannot be written to")
 

@@ -1,0 +1,51 @@
+"""The same verbs for pipelines: ``vicinal embed in.h5ad out.h5ad``.
+
+What people asked for goes to stdout; progress, log and errors to stderr. Exit codes: 0 done, 1 a plugin cannot be used
+(``plugins check``), 2 bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import metadata
+
+from vicinal.contract.errors import VicinalError
+
+from . import demo, embed, plugins, project, rerun, score, spectrum, update, warmup
+from .parser import Parser
+
+VERBS = (demo, embed, spectrum, score, project, update, rerun, plugins, warmup)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    logging.basicConfig(format="vicinal: %(message)s")
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    try:
+        options = build_parser().parse_args(arguments)
+        with warnings.catch_warnings():
+            if not sys.warnoptions:
+                warnings.simplefilter("ignore")
+            return options.command(options)
+    except (VicinalError, OSError) as error:
+        print("vicinal: error:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as interrupt:
+        print("vicinal:", str(interrupt) or "interrupted", file=sys.stderr)
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    description = "Neighbour embedding for AnnData files: make, score and reuse maps of cells."
+    parser = Parser(prog="vicinal", description=description)
+    parser.add_argument("--version", action="version", version=f"vicinal {metadata.version('vicinal')}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for verb in VERBS:
+        verb.add(commands)
+    return parser

@@ -1,0 +1,78 @@
+"""``vicinal project``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vicinal.adata.keys import map_keys
+from vicinal.adata.model import MIN_OVERLAP
+
+from .files import STORES, read, replacing, target_of, write
+from .parser import add_command, add_keys
+from .tables import print_table
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    example = "vicinal embed old.h5ad mapped.h5ad --model model.zip\n  vicinal project new.h5ad model.zip placed.h5ad"
+    parser = add_command(commands, "project", run, "place new cells in an existing map", example)
+    parser.add_argument("input", metavar="IN", help="new cells, .h5ad or .zarr")
+    parser.add_argument("model", metavar="MODEL", help="a saved model, or an .h5ad or .zarr that carries one")
+    parser.add_argument("output", metavar="OUT", help="the new cells with their places, .h5ad or .zarr; may be IN")
+    parser.add_argument(
+        "--use-rep",
+        metavar="NAME",
+        help="obsm key, layer or X with what the model reads (default: genes, or its own key)",
+    )
+    parser.add_argument(
+        "--min-overlap",
+        type=float,
+        default=MIN_OVERLAP,
+        metavar="X",
+        help="how much of the PCA's squared loadings the genes must have (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--stranger-level",
+        type=_level,
+        default=0.05,
+        metavar="P",
+        help="p-value up to which cells are flagged as unlike the map's; none for no flags (default: %(default)s)",
+    )
+    parser.add_argument("--park-strangers", action="store_true", help="give flagged cells NaN for a place")
+    add_keys(parser, "MODEL carries several", "as the model's map")
+
+
+def _level(text: str) -> float | None:
+    return None if text == "none" else float(text)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command."""
+    from vicinal import tl
+    from vicinal.tl.project import find_model
+
+    target = target_of(options.output, STORES)
+    carried = Path(options.model).suffix in STORES
+    model = find_model(read(options.model) if carried else options.model, options.key)
+    adata = read(options.input)
+    names = "key_added", "use_rep", "min_overlap", "stranger_level", "park_strangers", "n_jobs"
+    tl.project(adata, model, **{name: getattr(options, name) for name in names})
+    with replacing([target]) as (output,):
+        write(adata, output)
+    keys = map_keys(model.method, options.key_added)
+    others = f"among {model.n_landmarks:,}" if model.n_landmarks else "by the map's network"
+    facts = {"placed": f"{adata.n_obs:,} cells placed {others}", "map": f"{options.output}: obsm[{keys.obsm!r}]"}
+    print_table(facts | _strangers_of(adata.uns[keys.uns].get("strangers")))
+    return 0
+
+
+def _strangers_of(record: Mapping[str, Any] | None) -> dict[str, str]:
+    if record is None:
+        return {}
+    if "unavailable" in record:
+        return {"strangers": f"not told, {record['unavailable']}"}
+    parked = "; they have no places" if record["parked"] else ""
+    return {"strangers": f"{record['n_strangers']:,} at p up to {record['level']}{parked}"}

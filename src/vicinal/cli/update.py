@@ -1,0 +1,54 @@
+"""``vicinal update``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from vicinal.adata.keys import map_keys
+
+from .files import STORES, read, replacing, target_of, write
+from .parser import add_command, add_keys
+from .tables import print_table
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    example = "vicinal update all.h5ad mapped.h5ad grown.h5ad --max-drift 0.02"
+    parser = add_command(commands, "update", run, "add cells to a map whose own cells stay", example)
+    parser.add_argument("input", metavar="IN", help="old and new cells, .h5ad or .zarr")
+    parser.add_argument("model", metavar="MODEL", help="an .h5ad or .zarr that carries the map, or a saved model")
+    parser.add_argument("output", metavar="OUT", help="the cells with the map, .h5ad or .zarr; may be IN")
+    parser.add_argument(
+        "--max-drift",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="how far old cells may go, as a share of the map's spread (default: %(default)s)",
+    )
+    add_keys(parser, "MODEL carries several", "as the model's map")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command."""
+    from vicinal import tl
+    from vicinal.tl.project import find_model
+
+    target = target_of(options.output, STORES)
+    carrier = read(options.model) if Path(options.model).suffix in STORES else find_model(options.model)
+    adata, keys = (
+        read(options.input),
+        map_keys(find_model(carrier, options.key, genes=False).method, options.key_added),
+    )
+    tl.update(
+        adata, carrier, max_drift=options.max_drift, key=options.key, key_added=options.key_added, n_jobs=options.n_jobs
+    )
+    with replacing([target]) as (output,):
+        write(adata, output)
+    record = adata.uns[keys.uns]["update"]
+    moved = f"{100 * record['drift_median_share']:.3g} % of the spread in the median, "
+    moved += f"{100 * record['drift_max_share']:.3g} % at most"
+    cells = f"{record['n_new']:,} cells to {record['n_old']:,}"
+    print_table({"added": cells, "moved": moved, "map": f"{options.output}: obsm[{keys.obsm!r}]"})
+    return 0
