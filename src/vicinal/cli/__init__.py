@@ -16,10 +16,10 @@ from importlib import metadata
 
 from vicinal.contract.errors import VicinalError
 
-from . import demo, embed, plugins, project, rerun, score, spectrum, update, warmup
+from . import demo, embed, plugins, project, rerun, score, spectrum, update, verify, warmup
 from .parser import Parser
 
-VERBS = (demo, embed, spectrum, score, project, update, rerun, plugins, warmup)
+VERBS = (demo, embed, spectrum, score, project, update, rerun, plugins, warmup, verify)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
