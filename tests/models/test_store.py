@@ -196,7 +196,7 @@ def test_what_is_no_path(model, path):
 
 
 def test_what_is_no_model(tmp_path):
-    with pytest.raises(InputError, match="model is a int; expected a Model"):
+    with pytest.raises(InputError, match="adata_or_model=3 is not allowed; give the AnnData with the map, or a Model"):
         models.save(3, tmp_path / "a")
     assert not list(tmp_path.iterdir())
 

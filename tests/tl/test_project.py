@@ -281,7 +281,7 @@ class TestRefuses:
         untouched(new)
 
     def test_things_that_are_no_model(self, new):
-        with pytest.raises(InputError, match="model is a dict; expected a Model"):
+        with pytest.raises(InputError, match="model={} is not allowed; give a Model"):
             vc.tl.project(new, {})
         with pytest.raises(ModelError, match="there is no model in adata.uns; make a map with vc.tl.embed"):
             vc.tl.project(new, new)

@@ -84,7 +84,7 @@ def read_stored_neighbors(adata: ad.AnnData, options: EmbedOptions) -> StoredNei
     if sparse.issparse(options.graph):
         given = _read_graph(options.graph, "graph", adata.n_obs)
         return StoredNeighbors(key="graph", graph=given, neighbors=None, n_neighbors=None)
-    key = options.neighbors_key or DEFAULT_NEIGHBORS
+    key = DEFAULT_NEIGHBORS if options.neighbors_key is None else options.neighbors_key
     entry = _neighbors_entry(adata, key, required=options.neighbors_key is not None)
     if entry is None:
         return None
@@ -92,7 +92,8 @@ def read_stored_neighbors(adata: ad.AnnData, options: EmbedOptions) -> StoredNei
     graph: Graph | None = None
     neighbors: Neighbors | None = None
     note = ""
-    if options.graph == "precomputed" or (wanted is None and not options.fresh_neighbors):
+    is_asked = isinstance(options.graph, str) and options.graph == "precomputed"
+    if is_asked or (wanted is None and not options.fresh_neighbors):
         graph = _read_graph(_slot(adata, entry, "connectivities", key), f"the connectivities of {key!r}", adata.n_obs)
     if wanted is not None:
         distances = _slot(adata, entry, "distances", key, required=False)
@@ -269,7 +270,7 @@ def _check_slot(adata: ad.AnnData, name: str) -> None:
 def read_init_arrays(adata: ad.AnnData, init: Any) -> dict[str, np.ndarray]:
     """Return the arrays that the initialisation asks the AnnData for."""
     if not isinstance(init, str):
-        return {"positions": np.asarray(init)} if isinstance(init, np.ndarray) else {}
+        return {"positions": np.atleast_1d(init)} if isinstance(init, np.ndarray) else {}
     if init == "paga":
         return read_paga(adata, _any_links(adata))
     if init in get_manager().names("init") or init == "auto":

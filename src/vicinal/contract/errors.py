@@ -31,9 +31,10 @@ class ModelError(VicinalError, ValueError):
 
 
 def did_you_mean(name: object, options: Iterable[str]) -> str:
-    """Return `` Did you mean 'x'?`` for the nearest option, or an empty string."""
-    near = difflib.get_close_matches(str(name), list(options), n=1, cutoff=0.6)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    """Return `` Did you mean 'x'?`` for the nearest option, upper or lower case, or an empty string."""
+    lowered = {option.lower(): option for option in options}
+    near = difflib.get_close_matches(str(name).lower(), list(lowered), n=1, cutoff=0.6)
+    return f" Did you mean {lowered[near[0]]!r}?" if near else ""
 
 
 def listing(names: Iterable[object]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from vicinal.contract.arguments import checks_arguments
 from vicinal.contract.errors import ModelError
 from vicinal.contract.options import EUCLIDEAN
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Model", "adopt", "load", "save"]
 
 
+@checks_arguments
 def adopt(
     adata: AnnData,
     basis: str = "X_umap",
@@ -79,6 +81,7 @@ def adopt(
     adopt_map(adata, basis, use_rep=use_rep, n_pcs=n_pcs, metric=metric, n_neighbors=n_neighbors, key_added=key_added)
 
 
+@checks_arguments
 def save(adata_or_model: AnnData | Model, path: str | os.PathLike[str], *, key: str | None = None) -> None:
     """Write a model to one file that needs nothing else: a zip of ``model.json`` and ``.npy`` arrays.
 
@@ -114,6 +117,7 @@ def save(adata_or_model: AnnData | Model, path: str | os.PathLike[str], *, key: 
     store.save(model_from_adata(adata_or_model, key), path)
 
 
+@checks_arguments
 def load(path: str | os.PathLike[str]) -> Model:
     """Read a model file.
 

@@ -16,6 +16,7 @@ import numpy as np
 from vicinal.contract.data import Layout
 from vicinal.contract.errors import InputError
 from vicinal.contract.options import EmbedOptions
+from vicinal.contract.showing import described
 
 from .phases import Phase, read_phases
 
@@ -127,7 +128,7 @@ def hand_on_callbacks(course: Course, optimizer: Any) -> Course:
     for callback in own:
         if not callable(callback):
             wanted = "give a function of (epoch, layout, loss), or a list of such"
-            raise InputError(f"callbacks holds {callback!r}, which cannot be called; {wanted}")
+            raise InputError(f"callbacks holds {described(callback)}, which cannot be called; {wanted}")
     handed_on = tuple(callback for callback in course.callbacks if takes(callback))
     return dataclasses.replace(course, callbacks=own, handed_on=handed_on)
 
@@ -168,7 +169,8 @@ def _snapshots(n_epochs: Any) -> tuple[int, ...]:
 def _callbacks(given: Any) -> tuple[Callback, ...]:
     if given is None:
         return ()
-    return (given,) if callable(given) or not isinstance(given, Iterable) else tuple(given)
+    is_one = callable(given) or not isinstance(given, Iterable) or np.ndim(given) == 0  # type: ignore[arg-type]
+    return (given,) if is_one else tuple(given)
 
 
 def _checkpoint(given: Any) -> str | None:

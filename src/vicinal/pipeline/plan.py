@@ -17,6 +17,7 @@ from vicinal.contract.data import Graph
 from vicinal.contract.errors import InputError, StageError, VicinalError, did_you_mean, listing
 from vicinal.contract.functions import function_name, recordable, require_jitted
 from vicinal.contract.options import EmbedOptions, Unset
+from vicinal.contract.showing import refused
 from vicinal.contract.source import Source, StoredNeighbors
 from vicinal.contract.spec import METHOD_OF_STAGE, BackendSpec, Capabilities, Preset
 from vicinal.contract.stages import SubMap
@@ -28,6 +29,7 @@ from .course import Course, hand_on_callbacks, plan_course, planned_epochs
 from .forecast import Forecast, forecast, sizes
 from .phases import check_phases, check_takes_phases, own_phases
 from .route import route, taken_by
+from .whose import whose
 
 MAX_COMPONENTS = 10
 LABEL_SCORE = "label_accuracy"
@@ -472,7 +474,7 @@ def _named_or_object(
         if callable(getattr(given, METHOD_OF_STAGE[stage], None)) and not isinstance(given, type):
             return Pick(stage, type(given).__name__, "an object given", instance=given)
         msg = (
-            f"{stage} is a {type(given).__name__}; give a backend's name, {ALSO_ALLOWED.get(stage, '')}or an object"
+            f"{refused(stage, given)}; give a backend's name, {ALSO_ALLOWED.get(stage, '')}or an object"
             f" with a method {METHOD_OF_STAGE[stage]!r} (an instance, not a class)"
         )
         raise InputError(msg)
@@ -545,7 +547,7 @@ def build(
     entries = [None if pick.instance is not None else manager.resolve(pick.stage, pick.name) for pick in every]
     takers = [(p.stage, p.name, e.spec.fields if e else ()) for p, e in zip(every, entries, strict=True)]  # type: ignore[union-attr]
     arguments = [f.name for f in dataclasses.fields(EmbedOptions) if f.name != "params"]
-    given = route(params, takers, arguments)
+    given = route(params, takers, arguments, lambda name: whose(name, manager))
     return [
         _build_one(pick, entry, given[pick.stage, pick.name], defaults, manager)
         for pick, entry in zip(every, entries, strict=True)

@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vicinal.contract.errors import InputError, did_you_mean, listing
-
-SYNONYMS = {
-    "alpha": "learning_rate",
-    "gamma": "repulsion_strength",
-    "init_pos": "init",
-    "k": "n_neighbors",
-    "maxiter": "n_epochs",
-    "n_iter": "n_epochs",
-    "n_dims": "n_components",
-    "rng": "random_state",
-    "seed": "random_state",
-    "y": "labels",
-    "verbose": "logging.getLogger('vicinal')",
-}
-"""Names that other packages use, to the ones used here."""
+from vicinal.contract.words import SYNONYMS, elsewhere
 
 IN_OTHERS = {"n_epochs": "n_training_epochs"}
 """Arguments to what does the same in backends that do not take them."""
@@ -32,6 +18,7 @@ def route(
     params: Mapping[str, Any],
     takers: Sequence[tuple[str, str, Sequence[str]]],
     arguments: Sequence[str],
+    whose: Callable[[str], str] = lambda name: "",
 ) -> dict[tuple[str, str], dict[str, Any]]:
     """Return the parameters by ``(stage, backend)``.
 
@@ -43,6 +30,8 @@ def route(
         ``(stage, backend, field names)`` of every chosen backend.
     arguments
         Names of the function's own arguments, for suggestions.
+    whose
+        Says in a sentence what has a parameter that none of the chosen backends has.
 
     Raises
     ------
@@ -53,7 +42,7 @@ def route(
     for given, value in params.items():
         owners, name = _owners(given, takers)
         if not owners:
-            raise InputError(_unknown(given, takers, arguments))
+            raise InputError(_unknown(given, takers, arguments, whose))
         if len(owners) > 1:
             raise InputError(_ambiguous(given, name, owners))
         routed[owners[0]][name] = value
@@ -82,10 +71,15 @@ def _ambiguous(given: str, name: str, owners: Sequence[tuple[str, str]]) -> str:
     return f"{given!r} is ambiguous{hint} {taken} take it; give one of {ways}"
 
 
-def _unknown(given: str, takers: Sequence[tuple[str, str, Sequence[str]]], arguments: Sequence[str]) -> str:
+def _unknown(
+    given: str,
+    takers: Sequence[tuple[str, str, Sequence[str]]],
+    arguments: Sequence[str],
+    whose: Callable[[str], str],
+) -> str:
     names = [field for _, _, fields in takers for field in fields]
     meant = IN_OTHERS.get(given) if IN_OTHERS.get(given) in names else SYNONYMS.get(given)
     others = [name for name in (*names, *arguments) if name != given]
-    hint = f" Did you mean {meant!r}?" if meant else did_you_mean(given, others)
+    hint = f" Did you mean {meant!r}?" if meant else elsewhere(given) or whose(given) or did_you_mean(given, others)
     taken = "; ".join(f"{stage} {backend!r}: {', '.join(fields) or 'none'}" for stage, backend, fields in takers)
     return f"unknown parameter {given!r}.{hint} The chosen backends take: {taken}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from vicinal.adata.keys import keys_of_basis
 from vicinal.adata.read import check_adata
+from vicinal.contract.arguments import checks_arguments
 from vicinal.contract.errors import InputError, did_you_mean, listing
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@checks_arguments
 def embedding(
     adata: AnnData,
     basis: str = "X_umap",
@@ -53,6 +55,7 @@ def embedding(
     import scanpy as sc
 
     check_adata(adata)
+    color = color if color is None or isinstance(color, str) else list(color)
     key = keys_of_basis(adata, basis).obsm
     _check_dimensions(adata, key)
     check_colors(adata, color, **kwargs)
@@ -80,10 +83,12 @@ def check_colors(
     **_: Any,
 ) -> None:
     """Raise `InputError` unless each colour is a column of ``obs`` or a gene."""
+    if isinstance(color, list) and not color:
+        raise InputError("color=[] names nothing; name columns of obs or genes, or leave it out for plain points")
     columns = list(adata.obs.columns)
     stored = adata.raw if adata.raw is not None and use_raw is not False else adata
     genes = {*adata.var_names, *stored.var_names, *(adata.var.get(gene_symbols, ()) if gene_symbols else ())}
-    for name in [color] if isinstance(color, str) else color or ():
+    for name in [color] if color is None or isinstance(color, str) else color:
         if name is not None and name not in columns and name not in genes:
             msg = (
                 f"color={name!r} is neither a column of adata.obs ({listing(columns)})"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vicinal.adata.read import check_adata
+from vicinal.contract.arguments import checks_arguments
 from vicinal.contract.errors import InputError, did_you_mean, listing
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ MOST_INSIDE = 3
 """Parts whose names find room among the lines."""
 
 
+@checks_arguments
 def loss(adata: AnnData, key: str | None = None, *, ax: Axes | None = None, show: bool | None = None) -> Axes:
     """Draw the loss of a map and its parts against the epoch.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vicinal.adata.read import check_adata
+from vicinal.contract.arguments import checks_arguments
 from vicinal.contract.errors import InputError, did_you_mean, listing
 
 from .embedding import check_colors, embedding
@@ -24,6 +25,7 @@ POINTS = 30_000
 KNOWN = {math.inf: "Laplacian eigenmaps", 1.0: "exaggeration 1, t-SNE"}
 
 
+@checks_arguments
 def spectrum(
     adata: AnnData,
     key: str = "spectrum",

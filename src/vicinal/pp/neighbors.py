@@ -11,6 +11,7 @@ from anndata import AnnData
 from vicinal.adata.keys import DEFAULT_NEIGHBORS, check_free_for_neighbors
 from vicinal.adata.read import check_adata, check_writable, read_representation
 from vicinal.adata.write import duplicate, put_neighbors
+from vicinal.contract.arguments import checks_arguments
 from vicinal.contract.options import EmbedOptions
 from vicinal.contract.source import Source
 from vicinal.pipeline.plan import plan_neighbors
@@ -18,6 +19,7 @@ from vicinal.pipeline.rows import RowOrder
 from vicinal.pipeline.run import effective, find_neighbors, make_graph, timed
 
 
+@checks_arguments
 def neighbors(
     adata: AnnData,
     *,

@@ -12,6 +12,7 @@ from anndata import AnnData
 from vicinal.adata.keys import map_keys
 from vicinal.adata.read import read
 from vicinal.adata.write import write
+from vicinal.contract.arguments import checks_arguments
 from vicinal.contract.options import EUCLIDEAN, EmbedOptions
 from vicinal.contract.source import EmbedResult
 from vicinal.pipeline.memory import require_memory
@@ -24,6 +25,7 @@ from ._keeper import Keeper
 NOTHING_KEPT = "nothing was kept; checkpoint=PATH keeps what is done"
 
 
+@checks_arguments
 def embed(
     adata: AnnData,
     method: str = "umap",
@@ -48,7 +50,7 @@ def embed(
     key_added: str | None = None,
     fixed: str | Sequence[bool] | np.ndarray | None = None,
     labels: str | None = None,
-    callbacks: Callable[..., Any] | Sequence[Callable[..., Any]] = (),
+    callbacks: Callable[..., Any] | Sequence[Callable[..., Any]] | None = (),
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int | None = None,
     copy: bool = False,
@@ -106,7 +108,8 @@ def embed(
         They say how many epochs there are; ``n_epochs`` may list those to keep the map at. None for the optimizer's
         own, which `vicinal.tl.plan` shows.
     random_state
-        The seed everything random here is derived from.
+        The seed everything random here is derived from: an integer, or what else `numpy.random.default_rng` takes, of
+        which the seed recorded is made; a generator gives its next integer. None means 0.
     n_jobs
         Threads; None for all processors. Where every chosen backend is deterministic, the map does not depend on it.
     key_added

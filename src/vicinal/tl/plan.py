@@ -7,6 +7,7 @@ from typing import Any
 from anndata import AnnData
 
 from vicinal.adata.read import read
+from vicinal.contract.arguments import checks_arguments
 from vicinal.contract.options import EmbedOptions
 from vicinal.pipeline.plan import Plan, make_plan
 
@@ -14,6 +15,7 @@ from ._continue import with_loaded_model
 from ._options import with_embed_arguments
 
 
+@checks_arguments
 @with_embed_arguments
 def plan(adata: AnnData, method: str = "umap", **options: Any) -> Plan:
     """Return what `embed` would do with the same arguments; run nothing and write nothing.

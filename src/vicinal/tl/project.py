@@ -15,6 +15,7 @@ from vicinal.adata.model import (
     read_rows,
     write_projection,
 )
+from vicinal.contract.arguments import checks_arguments
 from vicinal.contract.errors import InputError, ModelError
 from vicinal.contract.options import EmbedOptions
 from vicinal.models import Model, load
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@checks_arguments
 def project(
     adata_new: AnnData,
     model: Model | str | os.PathLike[str] | AnnData,

@@ -12,6 +12,7 @@ from vicinal.adata.genes import read_gene_map
 from vicinal.adata.keys import check_key
 from vicinal.adata.read import check_adata, check_writable, read_places
 from vicinal.adata.write import put_reconstruction
+from vicinal.contract.arguments import checks_arguments
 from vicinal.contract.errors import InputError, ModelError
 from vicinal.contract.options import EmbedOptions
 from vicinal.models import Model
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@checks_arguments
 def reconstruct(
     adata: AnnData,
     model: Model | str | os.PathLike[str] | AnnData | None = None,

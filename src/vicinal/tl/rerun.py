@@ -12,6 +12,7 @@ from vicinal.adata.keys import map_keys
 from vicinal.adata.read import check_adata, check_writable, read
 from vicinal.adata.record import read_record, stored_places
 from vicinal.adata.write import write
+from vicinal.contract.arguments import checks_arguments
 from vicinal.contract.data import Layout
 from vicinal.pipeline.memory import require_memory
 from vicinal.pipeline.plan import Plan, make_plan
@@ -24,6 +25,7 @@ from .spectrum import exaggerations_of
 logger = logging.getLogger("vicinal")
 
 
+@checks_arguments
 def rerun(
     adata: AnnData,
     key: str | None = None,

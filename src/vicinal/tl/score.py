@@ -10,6 +10,7 @@ from anndata import AnnData
 from vicinal.adata.keys import keys_of_basis
 from vicinal.adata.read import check_adata, check_writable, read_labels, read_layout, read_representation
 from vicinal.adata.write import put_score
+from vicinal.contract.arguments import checks_arguments
 from vicinal.contract.errors import InputError
 from vicinal.contract.options import EmbedOptions
 from vicinal.contract.seeds import child_seed
@@ -20,6 +21,7 @@ from vicinal.pipeline.rows import RowOrder
 from vicinal.pipeline.run import N_SCORED_CELLS, measure, score_request
 
 
+@checks_arguments
 def score(
     adata: AnnData,
     basis: str = "X_umap",
@@ -48,7 +50,7 @@ def score(
     n_sample
         Cells in the sample; all cells where there are fewer.
     random_state
-        Seed of the sample.
+        Seed of the sample, as for `vicinal.tl.embed`.
     n_jobs
         Threads; None for all processors.
 

@@ -13,6 +13,7 @@ import numpy as np
 from anndata import AnnData
 
 from vicinal.adata.read import check_adata
+from vicinal.contract.arguments import checks_arguments
 from vicinal.contract.errors import InputError
 from vicinal.contract.options import EmbedOptions
 from vicinal.contract.source import EmbedResult
@@ -37,6 +38,7 @@ NOT_HERE = {
 }
 
 
+@checks_arguments
 def spectrum(
     adata: AnnData,
     exaggerations: Sequence[float] | None = None,

@@ -10,6 +10,7 @@ from anndata import AnnData
 from vicinal.adata.keys import MapKeys, map_keys
 from vicinal.adata.read import read
 from vicinal.adata.write import write
+from vicinal.contract.arguments import checks_arguments
 from vicinal.contract.data import Layout
 from vicinal.contract.errors import InputError
 from vicinal.contract.options import EmbedOptions
@@ -60,6 +61,7 @@ class EmbedRun:
         """The objective's value so far, by epoch and part."""
         return self._run.loss
 
+    @checks_arguments
     def step(self, n_epochs: int, **overrides: Any) -> EmbedRun:
         """Take some epochs; ``overrides`` replace parameters of the optimizer, and of its phases, for these alone.
 
@@ -77,10 +79,12 @@ class EmbedRun:
             self._run.step(int(n_epochs), **overrides)
         return self
 
+    @checks_arguments
     def save(self, path: str | os.PathLike) -> None:
         """Write a checkpoint that `resume` takes up; the file appears whole or not at all."""
         save_checkpoint(path, self._run)
 
+    @checks_arguments
     def resume(self, path: str | os.PathLike) -> EmbedRun:
         """Take up a checkpoint of the same data and arguments.
 
@@ -92,6 +96,7 @@ class EmbedRun:
         load_checkpoint(path, self._run)
         return self
 
+    @checks_arguments
     def finish(self, *, remaining: bool = True) -> None:
         """Take the epochs that are left, score the map and write it into the AnnData; remove the checkpoint.
 
@@ -113,6 +118,7 @@ class EmbedRun:
         return f"EmbedRun({self.plan.method}, epoch {self.epoch} of {self.n_epochs}, {self.plan.n_obs:,} cells)"
 
 
+@checks_arguments
 @with_embed_arguments
 def start(adata: AnnData, method: str = "umap", **options: Any) -> EmbedRun:
     """Do everything before the optimisation, and return a run to be stepped by hand.

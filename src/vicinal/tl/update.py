@@ -12,6 +12,7 @@ from vicinal.adata.model import check_target
 from vicinal.adata.read import read
 from vicinal.adata.update import Joint, check_columns, join, moved, old_map_of, read_old_map, write_network_update
 from vicinal.adata.write import write
+from vicinal.contract.arguments import checks_arguments
 from vicinal.contract.errors import InputError
 from vicinal.contract.options import EmbedOptions
 from vicinal.contract.source import EmbedResult, Representation
@@ -26,6 +27,7 @@ from vicinal.pipeline.tether import tether_of
 from .project import find_model
 
 
+@checks_arguments
 def update(
     adata_all: AnnData,
     model: Model | str | os.PathLike[str] | AnnData,
@@ -74,7 +76,7 @@ def update(
     n_epochs
         Passes over the graph; None for 100 up to 10,000 cells, else 50. 0 leaves new cells where they are placed.
     random_state
-        The seed everything random here is derived from.
+        The seed everything random here is derived from, as for `vicinal.tl.embed`.
     encoder
         The network of a parametric map that was made with the user's own.
     n_jobs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from vicinal.api import InputError
@@ -33,6 +33,6 @@ def require_flag(name: str, value: Any) -> None:
 
 def require_one_of(name: str, value: Any, allowed: Sequence[str], other: str = "") -> None:
     """Raise `InputError` unless given one of some words; ``other`` says what else would do."""
-    if value not in allowed:
+    if not isinstance(value, Hashable) or value not in allowed:
         words = ", ".join(map(repr, allowed))
         raise InputError(f"{name}={value!r} is not allowed; give one of {words}{other}")

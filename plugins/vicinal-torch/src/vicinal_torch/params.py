@@ -226,12 +226,12 @@ def _check_together(params: TorchParams) -> None:
     for role in ("encoder", "decoder"):
         if getattr(params, f"{role}_params") and not isinstance(getattr(params, role), str):
             raise InputError(f"{role}_params are for networks given by name; leave them out beside a module")
-    if not params.reconstruction and (params.decoder != "mlp" or params.decoder_params):
+    if not params.reconstruction and (not _is_default(params.decoder) or params.decoder_params):
         raise InputError("decoder needs reconstruction=True, without which it is not trained")
     if params.parametric:
         return
     for name, is_given in (
-        ("encoder", params.encoder != "mlp" or bool(params.encoder_params)),
+        ("encoder", not _is_default(params.encoder) or bool(params.encoder_params)),
         ("reconstruction", params.reconstruction),
         ("validation", params.validation is not None),
         ("continue_from", params.continue_from is not None),
@@ -265,3 +265,7 @@ def _check_validation(validation: Any) -> None:
         raise InputError(f"validation={validation!r} is not allowed; {wanted}")
     if isinstance(validation, np.ndarray) and validation.ndim not in (1, 2):
         raise InputError(f"validation has shape {validation.shape}; give a mask (n_obs,) or rows (m, n_features)")
+
+
+def _is_default(network: Any) -> bool:
+    return isinstance(network, str) and network == "mlp"

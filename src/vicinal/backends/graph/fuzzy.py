@@ -53,8 +53,9 @@ class FuzzyParams:
         require_number("local_connectivity", self.local_connectivity, low=0)
         require_number("set_op_mix_ratio", self.set_op_mix_ratio, low=0, high=1)
         require_flag("symmetrize", self.symmetrize)
-        if self.disconnection_distance is not None and self.disconnection_distance != math.inf:
-            require_number("disconnection_distance", self.disconnection_distance, low=0, above=True)
+        far = self.disconnection_distance
+        if far is not None and not (isinstance(far, float) and far == math.inf):
+            require_number("disconnection_distance", far, low=0, above=True)
         require_number("target_weight", self.target_weight, low=0, high=1)
 
 

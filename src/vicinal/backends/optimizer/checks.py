@@ -10,12 +10,13 @@ import numpy as np
 
 from vicinal.contract.errors import InputError, did_you_mean, listing
 from vicinal.contract.requests import OptimizeRequest
+from vicinal.contract.showing import refused
 
 
 def require_epochs(n_epochs: Any) -> None:
     """Raise `InputError` unless given a whole number of at least 0."""
     if not isinstance(n_epochs, numbers.Integral) or isinstance(n_epochs, bool) or n_epochs < 0:
-        msg = f"n_epochs={n_epochs!r} is not allowed; give a whole number of at least 0"
+        msg = f"{refused('n_epochs', n_epochs)}; give a whole number of at least 0"
         raise InputError(msg)
 
 

@@ -424,7 +424,8 @@ def check_overrides(overrides: Mapping[str, Any]) -> None:
     """Raise `InputError` unless all can be replaced for some epochs, and by these values."""
     for name, value in overrides.items():
         require_override(name, value, OVERRIDES)
-        if (name, value) in (("max_step", None), ("learning_rate", AUTO), ("momentum", AUTO)):
+        is_auto = name in ("learning_rate", "momentum") and isinstance(value, str) and value == AUTO
+        if is_auto or (name == "max_step" and value is None):
             continue
         if name == "momentum":
             require_number(name, value, low=0, high=1)

@@ -9,6 +9,7 @@ import numpy as np
 
 from vicinal.contract.errors import InputError
 from vicinal.contract.requests import ScoreRequest
+from vicinal.contract.showing import refused
 from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities
 
 
@@ -26,7 +27,7 @@ class Params:
 
     def __post_init__(self) -> None:
         if not isinstance(self.k, tuple) or not all(isinstance(k, int) and k > 0 for k in self.k):
-            raise InputError(f"k={self.k!r} is not allowed; give a tuple of positive integers, such as (15, 50)")
+            raise InputError(f"{refused('k', self.k)}; give a tuple of positive integers, such as (15, 50)")
 
 
 SPEC = BackendSpec(
