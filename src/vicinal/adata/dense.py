@@ -39,7 +39,13 @@ def dense_values(
         If it is not numeric, has no columns, does not fit on the disk, or holds NaN or infinity.
     """
     check_shape(stored, name)
-    stored = readable(stored)
+    return dense_rows(readable(stored, name), name, obs_names, columns, copies=copies)
+
+
+def dense_rows(
+    stored: Any, name: str, obs_names: Any = None, columns: NDArray[np.intp] | None = None, *, copies: int = 1
+) -> NDArray[np.float32]:
+    """Return what is `readable` as `dense_values` does."""
     check_real(stored, name)
     n_obs, n_columns = stored.shape
     every = np.arange(n_columns)

@@ -8,7 +8,6 @@ from typing import Any
 
 import anndata as ad
 import numpy as np
-from anndata.abc import CSCDataset, CSRDataset
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -19,9 +18,10 @@ from vicinal.models.match import match_genes
 from vicinal.models.preprocessing import check_preprocessing, normalised_total, values_seen
 from vicinal.pipeline.spool import new_rows
 
-from .dense import Flaws, check_real, check_shape, dense_values
+from .dense import Flaws, check_real, check_shape, dense_rows, dense_values
 from .pieces import has_whole_rows, pieces, readable
 from .read import has_slot, slot_of
+from .stored import OnDisk
 
 LOADINGS = {"X_pca": "PCs", "pca": "pca"}
 """Representation to the key of ``varm`` that holds its loadings."""
@@ -78,7 +78,7 @@ def read_gene_map(adata: ad.AnnData, name: str, n_components: int) -> GeneMap:
         _check_fit(adata, pca, name, N_CHECKED_BACK, TOLERANCE_BACK)
     except InputError as error:
         raise InputError(f"genes cannot be had from {name!r}: {error}") from error
-    center = _means(slot_of(adata, pca.slot), np.arange(adata.n_vars))
+    center = _means(_genes_of(adata, pca.slot), np.arange(adata.n_vars))
     return GeneMap(pca.loadings.astype(np.float32), center, _mean_components(pca))
 
 
@@ -105,11 +105,12 @@ def _chain(adata: ad.AnnData, pca: _Pca, error: float) -> GeneChain:
     names = tuple(map(str, adata.var_names[used]))
     if len(set(names)) < len(names):
         raise InputError("names of genes repeat in adata.var_names; adata.var_names_make_unique() tells them apart")
-    mean = _means(slot_of(adata, pca.slot), used)
+    genes = _genes_of(adata, pca.slot)
+    mean = _means(genes, used)
     if not np.isfinite(mean).all():
         raise InputError(f"{_shown(pca.slot)} holds NaN or infinite values")
     log1p = _log1p(adata)
-    rows = some_rows(slot_of(adata, pca.slot), N_LOOKED_AT)
+    rows = some_rows(genes, N_LOOKED_AT)
     saw = {
         "slot": pca.slot,
         "log1p": log1p,
@@ -158,7 +159,7 @@ def _check_fit(adata: ad.AnnData, pca: _Pca, name: str, n_checked: int, toleranc
         raise InputError("one cell does not show whether .X is what the PCA was made from")
     some = _spread(adata.n_obs, n_checked)
     stored = np.asarray(pca.components[some], dtype=np.float64)
-    made = some_rows(slot_of(adata, pca.slot), n_checked) @ pca.loadings
+    made = some_rows(_genes_of(adata, pca.slot), n_checked) @ pca.loadings
     largest = np.abs(stored).max()
     off = np.abs((made - made.mean(axis=0)) - (stored - stored.mean(axis=0))).max()
     if not (largest > 0 and off <= tolerance * largest):
@@ -173,7 +174,6 @@ def _mean_components(pca: _Pca) -> NDArray[np.float32]:
 
 
 def _means(stored: Any, columns: NDArray[np.intp]) -> NDArray[np.float32]:
-    stored = readable(stored)
     sums = np.zeros(len(columns))
     for _, places, piece in pieces(stored, columns):
         sums[places] += piece.sum(axis=0, dtype=np.float64)
@@ -190,13 +190,19 @@ def _log1p(adata: ad.AnnData) -> dict[str, Any] | None:
 
 
 def some_rows(stored: Any, n_rows: int) -> NDArray[np.float64]:
-    """Return at most so many rows, spread over all, as float64."""
-    stored = readable(stored)
+    """Return at most so many rows of what is `readable`, spread over all, as float64."""
     some = _spread(stored.shape[0], n_rows)
-    if sparse.issparse(stored) or isinstance(stored, CSRDataset | CSCDataset):
+    if isinstance(stored, OnDisk):
+        return np.asarray(stored.rows(some), dtype=np.float64)
+    if sparse.issparse(stored):
         return np.asarray(stored[some].toarray(), dtype=np.float64)
     rows = stored[some]
-    return np.asarray(rows.compute() if hasattr(rows, "compute") else rows, dtype=np.float64)
+    rows = rows.compute() if hasattr(rows, "compute") else rows
+    return np.asarray(rows.toarray() if sparse.issparse(rows) else rows, dtype=np.float64)
+
+
+def _genes_of(adata: ad.AnnData, slot: str) -> Any:
+    return readable(slot_of(adata, slot), slot)
 
 
 def _spread(n: int, n_wanted: int) -> NDArray[np.intp]:
@@ -215,7 +221,7 @@ def read_components(
     """
     stored = slot_of(adata, slot)
     check_shape(stored, slot)
-    stored = readable(stored)
+    stored = readable(stored, slot)
     check_real(stored, slot)
     given = list(map(str, adata.var_names))
     match = match_genes(chain.names, given, chain.weights, min_overlap, others=_other_names(adata), otherwise=otherwise)
@@ -239,7 +245,7 @@ def _whole_rows(
         for rows, _, piece in pieces(stored, columns):
             yield rows, piece
         return
-    values = dense_values(stored, name, obs_names, columns)
+    values = dense_rows(stored, name, obs_names, columns)
     for start in range(0, len(values), N_OF_A_PIECE):
         rows = slice(start, min(start + N_OF_A_PIECE, len(values)))
         yield rows, values[rows]

@@ -10,6 +10,8 @@ from anndata.abc import CSCDataset, CSRDataset
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
+from .stored import OnDisk, checked_blocks, checked_sparse
+
 PIECE_BYTES = 32 * 2**20
 """Bytes of a piece, as it is stored or dense; beyond them only where the storage has larger blocks."""
 INDEX_BYTES = 8
@@ -29,11 +31,24 @@ class Reader(Protocol):
         ...
 
 
-def readable(stored: Any) -> Any:
-    """Return what `pieces` can read: on disk, lazy or sparse as it is stored, all else as an array."""
+def readable(stored: Any, name: str) -> Any:
+    """Return what `pieces` can read: on disk, lazy or sparse as it is stored, all else as an array.
+
+    Raises
+    ------
+    InputError
+        If it is a sparse matrix whose arrays do not fit together; on disk or lazy, `pieces` raises it for what it
+        comes to.
+    """
+    shown = ".X" if name == "X" else f"representation {name!r}"
     if sparse.issparse(stored):
+        stored = checked_sparse(stored, shown)
         return stored if stored.format in ("csr", "csc") else stored.tocsr()
-    if isinstance(stored, CSRDataset | CSCDataset) or _is_lazy(stored) or _is_on_disk(stored):
+    if isinstance(stored, CSRDataset | CSCDataset):
+        return OnDisk(stored, shown)
+    if _is_lazy(stored):
+        return checked_blocks(stored, shown)
+    if _is_on_disk(stored):
         return stored
     return np.asarray(stored.to_memory() if hasattr(stored, "to_memory") else stored)
 
@@ -71,7 +86,7 @@ def cuts(lengths: ArrayLike, sizes: ArrayLike, at_most: float) -> Iterator[slice
 
 
 def _reader(stored: Any) -> Reader:
-    if sparse.issparse(stored) or isinstance(stored, CSRDataset | CSCDataset):
+    if sparse.issparse(stored) or isinstance(stored, OnDisk):
         return _CompressedRows(stored) if stored.format == "csr" else _CompressedColumns(stored)
     return _Blocks(stored)
 
@@ -87,7 +102,7 @@ class _CompressedRows:
         item = self._stored.dtype.itemsize
         sizes = _stored_bytes(self._stored) + n_wanted * item
         for rows in cuts(np.ones(len(sizes), dtype=np.int64), sizes, PIECE_BYTES):
-            yield rows, self._stored[rows]
+            yield rows, self._stored.part(rows) if isinstance(self._stored, OnDisk) else self._stored[rows]
 
 
 class _CompressedColumns:
@@ -102,7 +117,8 @@ class _CompressedColumns:
             yield slice(first + span.start, first + span.stop)
 
     def rows(self, span: slice, n_wanted: int) -> Iterator[tuple[slice, Any]]:
-        by_row = self._stored[:, span].tocsr()
+        on_disk = isinstance(self._stored, OnDisk)
+        by_row = (self._stored.part(span) if on_disk else self._stored[:, span]).tocsr()
         step = max(1, PIECE_BYTES // (n_wanted * by_row.dtype.itemsize))
         for start in range(0, by_row.shape[0], step):
             rows = slice(start, min(start + step, by_row.shape[0]))
@@ -148,8 +164,7 @@ def _lengths(n: int, step: int) -> NDArray[np.int64]:
 
 def _stored_bytes(stored: Any) -> NDArray[np.int64]:
     """Return what each row of a CSR matrix, or column of a CSC one, takes."""
-    indptr = stored.indptr if sparse.issparse(stored) else stored.group["indptr"][...]
-    return np.diff(indptr).astype(np.int64) * (stored.dtype.itemsize + INDEX_BYTES)
+    return np.diff(stored.indptr).astype(np.int64) * (stored.dtype.itemsize + INDEX_BYTES)
 
 
 def _dense(values: Any, columns: Index) -> np.ndarray:

@@ -23,6 +23,7 @@ from .dense import check_shape, dense_values
 from .keys import DEFAULT_NEIGHBORS, check_free, is_neighbors, map_keys
 from .labels import check_labels
 from .paga import read_paga
+from .stored import check_source, checked_rows
 
 MAX_RAW_COLUMNS = 50
 
@@ -71,6 +72,8 @@ def check_adata(adata: object) -> None:
         raise InputError(f"adata is a {type(adata).__name__}; expected an AnnData")
     if adata.n_obs == 0:
         raise InputError("adata has no cells (n_obs = 0); at least one is needed")
+    if adata.is_view:
+        check_source(adata)
 
 
 def check_writable(adata: ad.AnnData) -> None:
@@ -82,7 +85,7 @@ def check_writable(adata: ad.AnnData) -> None:
 def read_stored_neighbors(adata: ad.AnnData, options: EmbedOptions) -> StoredNeighbors | None:
     """Return the neighbours that ``options`` point at; graph and distances only where they will be used."""
     if sparse.issparse(options.graph):
-        given = _read_graph(options.graph, "graph", adata.n_obs)
+        given = _read_graph(checked_rows(options.graph, "graph"), "graph", adata.n_obs)
         return StoredNeighbors(key="graph", graph=given, neighbors=None, n_neighbors=None)
     key = DEFAULT_NEIGHBORS if options.neighbors_key is None else options.neighbors_key
     entry = _neighbors_entry(adata, key, required=options.neighbors_key is not None)
@@ -124,9 +127,9 @@ def _recorded_params(entry: Mapping[str, Any]) -> dict[str, Any]:
 def _slot(adata: ad.AnnData, entry: Mapping[str, Any], what: str, key: str, *, required: bool = True) -> Any:
     name = entry.get(f"{what}_key", what)
     if name in adata.obsp:
-        return adata.obsp[name]
+        return checked_rows(adata.obsp[name], f"obsp[{name!r}]")
     if what in entry:  # where anndata kept them before obsp existed
-        return entry[what]
+        return checked_rows(entry[what], f"uns[{key!r}][{what!r}]")
     if not required:
         return None
     there = listing(adata.obsp)
@@ -135,7 +138,7 @@ def _slot(adata: ad.AnnData, entry: Mapping[str, Any], what: str, key: str, *, r
 
 def _read_graph(matrix: Any, name: str, n_obs: int) -> Graph:
     _check_square(matrix, name, n_obs)
-    graph = Graph.from_scipy(sparse.csr_matrix(matrix))
+    graph = Graph.from_scipy(matrix)
     if not np.isfinite(graph.weights).all() or (graph.weights < 0).any():
         bad = int((~np.isfinite(graph.weights) | (graph.weights < 0)).sum())
         raise InputError(

@@ -17,6 +17,7 @@ from vicinal.contract.source import Representation
 from .dense import dense_values
 from .model import read_representation_like
 from .read import has_slot, param_of
+from .stored import check_source
 
 
 def read_training_arrays(
@@ -94,6 +95,8 @@ def _rows_of(others: ad.AnnData, adata: ad.AnnData, representation: Representati
     """Return the rows of other cells in the map's representation, its genes matched by name."""
     if others.n_obs == 0:
         raise InputError("validation has no cells (n_obs = 0); give some, or leave it out")
+    if others.is_view:
+        check_source(others)
     if not has_slot(others, representation.name):
         there = listing(others.obsm)
         raise InputError(f"validation has no {representation.name!r}, which the map is made from; its obsm has {there}")

@@ -14,6 +14,7 @@ from vicinal.contract.data import Neighbors
 from vicinal.contract.errors import InputError
 from vicinal.contract.requests import KnnRequest
 from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities
+from vicinal.kernels.csr import structure_flaw
 
 from .tables import check_columns, from_sparse
 
@@ -114,6 +115,9 @@ def _distance_matrix(estimator: Any, matrix: Any, shape: tuple[int, int]) -> spa
         raise InputError(
             f"knn: {type(estimator).__name__} must return a sparse matrix of shape {shape}; given: {given}"
         )
+    matrix = matrix if matrix.format in ("csr", "csc", "coo") else matrix.tocoo()
+    if flaw := structure_flaw(matrix):
+        raise InputError(f"knn: {type(estimator).__name__} returned a damaged {matrix.format.upper()} matrix: {flaw}")
     if matrix.nnz and not matrix.data.min() >= 0:
         raise InputError(f"knn: {type(estimator).__name__} returned distances that are negative or NaN")
     return sparse.csr_matrix(matrix)
