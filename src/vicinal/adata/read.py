@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from vicinal.contract.data import MISSING, Graph, Neighbors
+from vicinal.contract.data import Graph, Neighbors
 from vicinal.contract.errors import InputError, did_you_mean, listing
 from vicinal.contract.options import EmbedOptions
 from vicinal.contract.source import Representation, Source, StoredNeighbors
@@ -23,7 +23,7 @@ from .dense import check_shape, dense_values
 from .keys import DEFAULT_NEIGHBORS, check_free, is_neighbors, map_keys
 from .labels import check_labels
 from .paga import read_paga
-from .stored import check_source, checked_rows
+from .stored import StoredDistances, check_source, checked_rows
 
 MAX_RAW_COLUMNS = 50
 
@@ -100,7 +100,10 @@ def read_stored_neighbors(adata: ad.AnnData, options: EmbedOptions) -> StoredNei
         graph = _read_graph(_slot(adata, entry, "connectivities", key), f"the connectivities of {key!r}", adata.n_obs)
     if wanted is not None:
         distances = _slot(adata, entry, "distances", key, required=False)
-        neighbors, note = _read_enough(distances, key, adata.n_obs, wanted, every_cell=options.n_neighbors is None)
+        every_cell = options.n_neighbors is None
+        neighbors, note = _read_enough(
+            distances, key, adata.n_obs, wanted, every_cell=every_cell, n_jobs=options.n_jobs
+        )
     params = _recorded_params(entry)
     n_neighbors = _as_int(params.get("n_neighbors"))
     return StoredNeighbors(key=key, graph=graph, neighbors=neighbors, n_neighbors=n_neighbors, params=params, note=note)
@@ -126,7 +129,7 @@ def _recorded_params(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _slot(adata: ad.AnnData, entry: Mapping[str, Any], what: str, key: str, *, required: bool = True) -> Any:
     name = entry.get(f"{what}_key", what)
-    if name in adata.obsp:
+    if isinstance(name, str) and name in adata.obsp:
         return checked_rows(adata.obsp[name], f"obsp[{name!r}]")
     if what in entry:  # where anndata kept them before obsp existed
         return checked_rows(entry[what], f"uns[{key!r}][{what!r}]")
@@ -153,33 +156,20 @@ def _check_square(matrix: Any, name: str, n_obs: int) -> None:
         raise InputError(f"{name}: shape {matrix.shape} does not fit {n_obs} cells; {expected}")
 
 
-def _read_enough(matrix: Any, key: str, n_obs: int, wanted: Any, *, every_cell: bool) -> tuple[Neighbors | None, str]:
+def _read_enough(
+    matrix: Any, key: str, n_obs: int, wanted: Any, *, every_cell: bool, n_jobs: int | None = None
+) -> tuple[Neighbors | None, str]:
     """Return stored distances as a table if they hold the neighbours wanted, of every cell or of some, else why not."""
     if matrix is None:
         return None, f"no distances are stored under {key!r}: neighbours are searched"
     _check_square(matrix, f"the distances of {key!r}", n_obs)
-    coo = sparse.coo_matrix(matrix)
-    keep = (coo.row != coo.col) & np.isfinite(coo.data)
-    rows, columns, values = coo.row[keep], coo.col[keep], coo.data[keep]
-    counts = np.bincount(rows, minlength=n_obs)
+    stored = StoredDistances(matrix, n_jobs)
+    counts = stored.counts
     held = int(counts.min() if every_cell else counts.max())
     if isinstance(wanted, int | np.integer) and held < wanted - 1:
         of = "of a cell" if counts.min() == counts.max() else "of some cells" if every_cell else "of a cell at most"
         return None, f"{held} neighbours {of} are stored under {key!r}, {wanted - 1} are wanted: they are searched"
-    return _as_table(rows, columns, values, counts), ""
-
-
-def _as_table(rows: np.ndarray, columns: np.ndarray, values: np.ndarray, counts: np.ndarray) -> Neighbors:
-    """Return distances, given by row and column, as a table, ragged where rows have different numbers of them."""
-    order = np.lexsort((columns, values, rows))
-    rows, columns, values = rows[order], columns[order], values[order]
-    n_obs = len(counts)
-    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    place = (rows, np.arange(len(rows)) - starts[rows])
-    indices = np.full((n_obs, int(counts.max())), MISSING, dtype=np.int32)
-    distances = np.full(indices.shape, np.inf, dtype=np.float32)
-    indices[place], distances[place] = columns, values
-    return Neighbors(indices=indices, distances=distances)
+    return stored.table(), ""
 
 
 def read_representation(

@@ -10,6 +10,7 @@ from anndata.abc import CSCDataset, CSRDataset
 from numpy.typing import NDArray
 from scipy import sparse
 
+from vicinal.contract.data import MISSING, Neighbors
 from vicinal.contract.errors import InputError
 from vicinal.kernels.csr import IN_MEMORY, ON_DISK, index_flaw, indptr_flaw, structure_flaw
 
@@ -68,6 +69,33 @@ def check_source(view: ad.AnnData) -> None:
     for name, value in slots.items():
         if sparse.issparse(value):
             checked_sparse(value, name)
+
+
+class StoredDistances:
+    """The distances of stored neighbours, as compressed rows that were checked.
+
+    Parameters
+    ----------
+    matrix
+        ``(n_obs, n_obs)``; entries on the diagonal and those that are not finite are no neighbours.
+    n_jobs
+        Threads; None for all processors.
+    """
+
+    def __init__(self, matrix: sparse.csr_matrix, n_jobs: int | None = None) -> None:
+        from vicinal.kernels.nearest_first import count_neighbors
+        from vicinal.kernels.parallel import available_threads
+
+        self._arrays = matrix.indptr, matrix.indices, matrix.data
+        self._n_jobs = n_jobs if isinstance(n_jobs, int) and n_jobs > 0 else available_threads()
+        self.counts = count_neighbors(*self._arrays, n_jobs=self._n_jobs)
+
+    def table(self) -> Neighbors:
+        """Return them nearest first, ragged where rows have different numbers of them."""
+        from vicinal.kernels.nearest_first import nearest_first
+
+        indices, distances = nearest_first(*self._arrays, self.counts, missing=MISSING, n_jobs=self._n_jobs)
+        return Neighbors(indices=indices, distances=distances)
 
 
 class OnDisk:
