@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 CELL_TYPE = "bulk_labels"
 HELD_OUT_SHARE = 0.2
 VOTERS = 15
+SAFELY = ("-P", "-m", "vicinal")
+"""Without the working folder, whose files may be anybody's, on the import path."""
 
 
 def demo(folder: Path) -> Iterator[str]:
@@ -79,7 +81,7 @@ def _project_in_new_process(cells: AnnData, model: Path, output: Path) -> AnnDat
 
     with TemporaryDirectory() as scratch:
         cells.write_h5ad(Path(scratch) / "cells.h5ad")
-        command = [sys.executable, "-m", "vicinal", "project", f"{scratch}/cells.h5ad", str(model), str(output)]
+        command = [sys.executable, *SAFELY, "project", f"{scratch}/cells.h5ad", str(model), str(output)]
         done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
     if done.returncode:
         raise VicinalError(f"the new process failed: {done.stderr.strip()}")

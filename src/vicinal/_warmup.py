@@ -113,7 +113,7 @@ def calibrate() -> dict[str, float]:
 
 def _seconds_to_load() -> dict[str, float]:
     """Return the seconds by which the first map of a new process takes longer; empty where none can be started."""
-    command = [sys.executable, "-c", f"from {__name__} import loading; print(loading())"]
+    command = [sys.executable, "-P", "-c", f"from {__name__} import loading; print(loading())"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
         return {CODE_KEY: float(done.stdout)}

@@ -168,7 +168,7 @@ def test_a_failure_harms_nothing(model, make_model, tmp_path, monkeypatch):
 
 def test_replaces_a_file_and_follows_a_link(model, make_model, tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    (tmp_path / "real").write_text("before")
+    (tmp_path / "real").touch()
     make_model(seed=1).save(tmp_path / "link")
     model.save(tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
@@ -411,6 +411,7 @@ def test_repeated_member(model, tmp_path):
 def test_no_damage_goes_unnoticed(model, tmp_path, position, value, cut):
     """Whatever byte is changed, loading gives the model as it was, or a ModelError."""
     path = tmp_path / "a"
+    path.unlink(missing_ok=True)
     model.save(path)
     data = bytearray(path.read_bytes())
     at = int(position * len(data))

@@ -1,7 +1,8 @@
 """The same verbs for pipelines: ``vicinal embed in.h5ad out.h5ad``.
 
 What people asked for goes to stdout; progress, log and errors to stderr. Exit codes: 0 done, 1 a plugin cannot be used
-(``plugins check``), 2 bad input, 130 interrupted.
+(``plugins check``), 2 bad input, 3 the cells are written but not all that was asked for beside them,
+130 interrupted.
 """
 
 from __future__ import annotations

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
 from .parser import add_command
+from .paths import PICTURES, STORES, model_target, target_of
 
 
 def add(commands: Any) -> None:
@@ -17,8 +19,12 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
-    from vicinal._demo import demo
+    from vicinal._demo import FILES, demo
 
+    for name in FILES:
+        path = os.path.join(options.out, name)
+        if os.path.exists(path):
+            model_target(path) if path.endswith(".zip") else target_of(path, (*STORES, *PICTURES))
     for line in demo(Path(options.out)):
         print(line, flush=True)
     return 0

@@ -10,9 +10,11 @@ from vicinal.adata.keys import map_keys
 from vicinal.contract.options import EmbedOptions
 from vicinal.tl.embed import embed, make_map
 
-from .files import PICTURES, STORES, read, replacing, target_of, write
+from .extras import make_extra
+from .files import read, store
 from .options import add_embed_options, given_options
 from .parser import add_command
+from .paths import PICTURES, STORES, model_target, paths_in, require_distinct, target_of
 from .pictures import check_picture, draw
 from .tables import facts_of_map, print_table
 
@@ -37,17 +39,22 @@ def run(options: argparse.Namespace) -> int:
     from vicinal import models
 
     given = given_options(options)
-    targets = [target_of(options.output, STORES), target_of(options.model), target_of(options.plot, PICTURES)]
+    writes = {"OUT": options.output, "--model": options.model, "--plot": options.plot}
+    require_distinct({"IN": options.input, **paths_in(given)}, {**writes, "--checkpoint": given.get("checkpoint")})
+    output, model, plot = (
+        target_of(options.output, STORES),
+        model_target(options.model),
+        target_of(options.plot, PICTURES),
+    )
     adata = read(options.input)
     check_picture(adata, options, given)
     _, keeper = make_map(adata, EmbedOptions.collect(options.method, given))
     keys = map_keys(options.method, given.get("key_added"))
-    with replacing(targets) as (output, model, plot):
-        write(adata, output)
-        if model:
-            models.save(adata, model, key=keys.uns)
-        if plot:
-            draw(adata, keys.obsm, options.color, plot)
+    options.output, code = store(adata, output, options.input, options.output)
     keeper.remove()
-    print_table(facts_of_map(adata, keys, options))
-    return 0
+    failed = {
+        "model": make_extra("--model", model, lambda path: models.save(adata, path, key=keys.uns)),
+        "plot": make_extra("--plot", plot, lambda path: draw(adata, keys.obsm, options.color, path)),
+    }
+    print_table(facts_of_map(adata, keys, options, without=[name for name, code in failed.items() if code]))
+    return max(code, *failed.values())

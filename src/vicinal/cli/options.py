@@ -12,7 +12,7 @@ from typing import Any
 from vicinal.contract.errors import InputError
 from vicinal.tl.embed import embed
 
-from .files import PICTURES
+from .paths import PICTURES
 
 
 def _phases(text: str) -> Any:

@@ -10,8 +10,9 @@ from typing import Any
 from vicinal.adata.keys import map_keys
 from vicinal.adata.model import MIN_OVERLAP
 
-from .files import STORES, read, replacing, target_of, write
+from .files import read, store
 from .parser import add_command, add_keys
+from .paths import STORES, require_distinct, target_of
 from .tables import print_table
 
 
@@ -54,19 +55,19 @@ def run(options: argparse.Namespace) -> int:
     from vicinal import tl
     from vicinal.tl.project import find_model
 
+    require_distinct({"IN": options.input, "MODEL": options.model}, {"OUT": options.output})
     target = target_of(options.output, STORES)
     carried = Path(options.model).suffix in STORES
     model = find_model(read(options.model) if carried else options.model, options.key)
     adata = read(options.input)
     names = "key_added", "use_rep", "min_overlap", "stranger_level", "park_strangers", "n_jobs"
     tl.project(adata, model, **{name: getattr(options, name) for name in names})
-    with replacing([target]) as (output,):
-        write(adata, output)
+    options.output, code = store(adata, target, options.input, options.output)
     keys = map_keys(model.method, options.key_added)
     others = f"among {model.n_landmarks:,}" if model.n_landmarks else "by the map's network"
     facts = {"placed": f"{adata.n_obs:,} cells placed {others}", "map": f"{options.output}: obsm[{keys.obsm!r}]"}
     print_table(facts | _strangers_of(adata.uns[keys.uns].get("strangers")))
-    return 0
+    return code
 
 
 def _strangers_of(record: Mapping[str, Any] | None) -> dict[str, str]:

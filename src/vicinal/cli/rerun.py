@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .files import STORES, read, replacing, target_of, write
+from .files import read, store
 from .parser import add_command, add_keys
+from .paths import STORES, require_distinct, target_of
 from .tables import print_table
 
 
@@ -24,13 +25,13 @@ def run(options: argparse.Namespace) -> int:
     from vicinal import tl
     from vicinal.adata.record import read_record
 
+    require_distinct({"IN": options.input}, {"OUT": options.output})
     target = target_of(options.output, STORES)
     adata = read(options.input)
     key = options.key_added or f"{read_record(adata, options.key).key}_rerun"
     tl.rerun(adata, options.key, key_added=key, n_jobs=options.n_jobs)
-    with replacing([target]) as (output,):
-        write(adata, output)
+    options.output, code = store(adata, target, options.input, options.output)
     found = adata.uns[key]["rerun_of"]
     verdict = "the same to the bit" if found.get("equal") else f"differs by up to {found.get('largest_difference')}"
     print_table({"map": f"{options.output}: obsm[{key!r}]", found["key"]: verdict})
-    return 0
+    return code

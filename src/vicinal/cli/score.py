@@ -6,8 +6,9 @@ import argparse
 import json
 from typing import Any
 
-from .files import read, replacing, target_of, write
+from .files import read, store
 from .parser import add_command
+from .paths import target_of
 from .tables import print_table
 
 
@@ -41,11 +42,9 @@ def run(options: argparse.Namespace) -> int:
         random_state=options.seed,
         n_jobs=options.n_jobs,
     )
-    if target is not None:
-        with replacing([target]) as (output,):
-            write(adata, output)
+    code = 0 if target is None else store(adata, target, options.file, options.file)[1]
     if options.json:
         print(json.dumps(scores, indent=1))
     else:
         print_table({name: f"{value:.4f}" for name, value in scores.items()})
-    return 0
+    return code

@@ -8,9 +8,11 @@ from typing import Any
 from vicinal.adata.keys import map_keys
 from vicinal.tl.spectrum import N_EPOCHS, make_spectrum
 
-from .files import PICTURES, STORES, read, replacing, target_of, write
+from .extras import make_extra
+from .files import read, store
 from .options import add_embed_options, given_options
 from .parser import add_command
+from .paths import PICTURES, STORES, paths_in, require_distinct, target_of
 from .pictures import check_picture, draw_spectrum
 from .tables import facts_of_map, print_table
 
@@ -44,19 +46,19 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
     given = given_options(options)
-    targets = [target_of(options.output, STORES), target_of(options.plot, PICTURES)]
+    writes = {"OUT": options.output, "--plot": options.plot, "--checkpoint": given.get("checkpoint")}
+    require_distinct({"IN": options.input, **paths_in(given)}, writes)
+    output, plot = target_of(options.output, STORES), target_of(options.plot, PICTURES)
     adata = read(options.input)
     check_picture(adata, options, given)
     n_epochs = given.pop("n_epochs", N_EPOCHS)
     _, keeper = make_spectrum(adata, given, exaggerations=options.exaggerations, n_epochs=n_epochs)
     keys = map_keys("spectrum", given.get("key_added"))
-    with replacing(targets) as (output, plot):
-        write(adata, output)
-        if plot:
-            draw_spectrum(adata, keys.uns, options.color, plot)
+    options.output, code = store(adata, output, options.input, options.output)
     keeper.remove()
+    failed = make_extra("--plot", plot, lambda path: draw_spectrum(adata, keys.uns, options.color, path))
     entry = adata.uns[keys.uns]
     found = zip(entry["exaggerations"], entry["snapshot_loss"], strict=True)
     losses = ", ".join(f"{loss:.3f} at {factor:g}" for factor, loss in found)
-    print_table({**facts_of_map(adata, keys, options), "losses": losses})
-    return 0
+    print_table({**facts_of_map(adata, keys, options, without=["plot"] if failed else []), "losses": losses})
+    return max(code, failed)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
-def facts_of_map(adata: AnnData, keys: Any, options: argparse.Namespace) -> dict[str, str]:
+def facts_of_map(adata: AnnData, keys: Any, options: argparse.Namespace, without: Sequence[str] = ()) -> dict[str, str]:
     """Return what there is to say of a map that was made."""
     entry, shape = adata.uns[keys.uns], adata.obsm[keys.obsm].shape
     stages = (f"{stage} {backend.removesuffix('@vicinal')}" for stage, backend in entry["backends"].items())
@@ -22,7 +22,7 @@ def facts_of_map(adata: AnnData, keys: Any, options: argparse.Namespace) -> dict
         "model": options.model,
         "plot": options.plot,
     }
-    return {name: text for name, text in facts.items() if text}
+    return {name: text for name, text in facts.items() if text and name not in without}
 
 
 def print_table(facts: Mapping[str, str]) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 from vicinal.adata.keys import map_keys
 
-from .files import STORES, read, replacing, target_of, write
+from .files import read, store
 from .parser import add_command, add_keys
+from .paths import STORES, require_distinct, target_of
 from .tables import print_table
 
 
@@ -35,6 +36,7 @@ def run(options: argparse.Namespace) -> int:
     from vicinal import tl
     from vicinal.tl.project import find_model
 
+    require_distinct({"IN": options.input, "MODEL": options.model}, {"OUT": options.output})
     target = target_of(options.output, STORES)
     carrier = read(options.model) if Path(options.model).suffix in STORES else find_model(options.model)
     adata, keys = (
@@ -44,11 +46,10 @@ def run(options: argparse.Namespace) -> int:
     tl.update(
         adata, carrier, max_drift=options.max_drift, key=options.key, key_added=options.key_added, n_jobs=options.n_jobs
     )
-    with replacing([target]) as (output,):
-        write(adata, output)
+    options.output, code = store(adata, target, options.input, options.output)
     record = adata.uns[keys.uns]["update"]
     moved = f"{100 * record['drift_median_share']:.3g} % of the spread in the median, "
     moved += f"{100 * record['drift_max_share']:.3g} % at most"
     cells = f"{record['n_new']:,} cells to {record['n_old']:,}"
     print_table({"added": cells, "moved": moved, "map": f"{options.output}: obsm[{keys.obsm!r}]"})
-    return 0
+    return code

@@ -29,12 +29,11 @@ from .genes import GeneChain, check_genes, without_genes
 from .landmarks import SEED, SPREAD, landmarks_of
 from .manifest import ArrayEntry, Manifest, manifest_of_map, parse_manifest
 from .network import RECORD, check_network, flatten, unflatten
+from .ours import CHECKPOINT, MODEL, check_replaceable
 from .strangers import AT_LEAST, REFERENCE, Familiarity, kept_of, recall
 
 LANDMARKS, N_UNIFORM = "landmarks", "n_uniform"
 NETWORK = "network"
-CHECKPOINT = "checkpoint"
-"""A run under way, kept in the same format; not a model that new cells can be given to."""
 
 MANIFEST_MEMBER = "model.json"
 MAX_MANIFEST_BYTES = 64 * 2**20
@@ -283,6 +282,7 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
         raise ModelError(f"path={str(path)!r}: there is no folder {str(target.parent)!r} to write to")
     if target.is_dir():
         raise ModelError(f"path={str(path)!r} is a folder; name a file")
+    check_replaceable(path, CHECKPOINT if model.manifest.kind == CHECKPOINT else MODEL)
     # Described and checked again: the owner of a model's arrays may have changed them.
     model = Model(dataclasses.replace(model.manifest, arrays=describe(model.arrays)), model.arrays)
     temporary = target.with_name(f"{_beginning(target)}{secrets.token_hex(8)}.tmp")

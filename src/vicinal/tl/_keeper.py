@@ -11,6 +11,7 @@ from pathlib import Path
 from vicinal.contract.errors import ModelError
 from vicinal.contract.source import Source
 from vicinal.models.checkpoint import read_checkpoint, save_checkpoint, take_up
+from vicinal.models.ours import CHECKPOINT, kind_of_file
 from vicinal.models.store import remove_unfinished
 from vicinal.pipeline.plan import Plan
 from vicinal.pipeline.run import Run
@@ -52,8 +53,8 @@ class Keeper:
         return run
 
     def remove(self) -> None:
-        """Remove the checkpoint: what it was kept for is done."""
-        if self.path is not None:
+        """Remove the checkpoint: what it was kept for is done. What has taken its place meanwhile stays."""
+        if self.path is not None and kind_of_file(self.path) in (None, CHECKPOINT):
             Path(os.path.realpath(self.path)).unlink(missing_ok=True)
             remove_unfinished(self.path)
 
