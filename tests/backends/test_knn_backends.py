@@ -130,7 +130,9 @@ class TestExact:
         assert (table.indices[5] >= 0).sum() == 88
 
     def test_unknown_metric_lists_the_known(self, rows):
-        with pytest.raises(InputError, match=r"metric='manhatan' .*'manhattan'.*Did you mean 'manhattan'\?"):
+        with pytest.raises(
+            InputError, match=r"metric='manhatan' .*Did you mean 'manhattan'\? Allowed are .*'manhattan'"
+        ):
             find(rows, 3, metric="manhatan")
 
     @pytest.mark.parametrize("metric", ["euclidean", "chebyshev"])

@@ -20,6 +20,8 @@ from vicinal.kernels.parallel import available_threads
 from vicinal.models.inference import place
 from vicinal.models.manifest import parse_handle
 from vicinal.models.store import LANDMARKS, from_reference, handle_of
+from vicinal.pipeline.metric import stored_metric
+from vicinal.pipeline.neighborhoods import Metric
 from vicinal.pipeline.plan import MAX_COMPONENTS, check_options
 from vicinal.pipeline.run import is_scalar, score_request
 
@@ -53,7 +55,7 @@ def adopt_map(
     _check_arguments(basis, metric, n_neighbors, adata.n_obs)
     keys = _keys(adata, basis, key_added)
     layout = _read_map(adata, keys.obsm)
-    representation, metric = _representation(adata, use_rep, n_pcs, metric)
+    representation, metric, kwds = _representation(adata, use_rep, n_pcs, metric)
     columns = {"name": representation.name, "n_features": representation.values.shape[1], "n_pcs": representation.n_pcs}
     placement = PLACEMENT if "tsne" in keys.obsm.lower() else {}
     record = {
@@ -64,12 +66,13 @@ def adopt_map(
         "params": {**_params(adata.uns.get(keys.uns)), "adopted": True},
         "representation": columns,
         "metric": metric,
+        "metric_kwds": kwds,
         "n_neighbors": int(n_neighbors),
         "placement": {**placement, "n_neighbors": int(n_neighbors)},
     }
     handle = handle_of(record, keys.obsm)
     _try_out(handle, representation, layout, feature_names(adata, columns))
-    _look_at(representation, layout, metric, keys.obsm)
+    _look_at(representation, layout, Metric(metric, kwds), keys.obsm)
     put_handle(adata, keys.uns, handle)
 
 
@@ -106,8 +109,8 @@ def _read_map(adata: ad.AnnData, name: str) -> Layout:
 
 def _representation(
     adata: ad.AnnData, use_rep: str | None, n_pcs: int | None, metric: str
-) -> tuple[Representation, str]:
-    """Return what the map is taken to be made from, and by which metric."""
+) -> tuple[Representation, str, dict[str, Any]]:
+    """Return what the map is taken to be made from, by which metric, and the metric's arguments."""
     # With all three given, no stored graph is read, only what is recorded of it.
     options = EmbedOptions(use_rep=use_rep, n_pcs=n_pcs, metric=str(metric), n_neighbors=2)
     check_options(options)
@@ -116,9 +119,10 @@ def _representation(
     assert found is not None
     recorded = stored.params if stored is not None else {}
     is_theirs = use_rep is None or recorded.get("use_rep") == use_rep
-    if isinstance(metric, Unset) and is_theirs and isinstance(recorded.get("metric"), str):
-        metric = recorded["metric"]
-    return found, str(metric)
+    name, kwds = stored_metric(recorded)
+    if isinstance(metric, Unset) and is_theirs and name is not None:
+        return found, name, kwds
+    return found, str(metric), {}
 
 
 def _params(entry: Any) -> dict[str, Any]:
@@ -136,7 +140,7 @@ def _try_out(
     place(model, representation.values[:1], n_jobs=1)
 
 
-def _look_at(representation: Representation, layout: Layout, metric: str, name: str) -> None:
+def _look_at(representation: Representation, layout: Layout, metric: Metric, name: str) -> None:
     """Say how many neighbours the map keeps, and warn where these are hardly any."""
     k = N_LOOKED_AT
     if len(layout) <= 4 * k:

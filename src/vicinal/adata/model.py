@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vicinal.contract.data import Layout
 from vicinal.contract.errors import InputError, ModelError, did_you_mean, listing
+from vicinal.contract.metrics import kwds_as_json
 from vicinal.models import fingerprint
 from vicinal.models.genes import RECORD, GeneChain
 from vicinal.models.manifest import Manifest, parse_handle
@@ -272,6 +273,7 @@ def write_projection(
         "n_neighbors": int(manifest.placement["n_neighbors"]),
         "use_rep": representation["name"],
         "metric": representation["metric"],
+        **({"metric_kwds": kwds_as_json(kwds)} if (kwds := representation.get("metric_kwds")) else {}),
     }
     origin = {
         "kind": manifest.kind,

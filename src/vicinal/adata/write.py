@@ -140,9 +140,16 @@ def put_reconstruction(
 
 
 def put_neighbors(
-    adata: ad.AnnData, *, key_added: str | None, params: Mapping[str, Any], distances: Any, connectivities: Any
+    adata: ad.AnnData,
+    *,
+    key_added: str | None,
+    params: Mapping[str, Any],
+    metric_kwds: Mapping[str, Any],
+    distances: Any,
+    connectivities: Any,
 ) -> None:
     """Write neighbours into scanpy's slots."""
+    kwds = {name: np.asarray(value) if isinstance(value, list) else value for name, value in metric_kwds.items()}
     prefix = "" if key_added in (None, "neighbors") else f"{key_added}_"
     names = {what: f"{prefix}{what}" for what in ("distances", "connectivities")}
     with warnings.catch_warnings():
@@ -152,7 +159,7 @@ def put_neighbors(
         adata.uns[key_added or "neighbors"] = {
             "distances_key": names["distances"],
             "connectivities_key": names["connectivities"],
-            "params": storable(params),
+            "params": {**storable(params), **({"metric_kwds": kwds} if kwds else {})},
         }
 
 

@@ -28,6 +28,10 @@ NEEDED = dict.fromkeys(SEUCLIDEAN, "V, the variance of each column") | dict.from
 """What metrics cannot do without."""
 
 
+class TheirKwds(dict[str, Any]):
+    """Arguments that another tool recorded with its neighbours, whose meaning there is not known for sure."""
+
+
 def checked_kwds(metric: str, given: Any, n_features: int | None = None) -> dict[str, Any]:
     """Return the arguments of a metric as plain numbers and lists.
 
@@ -43,7 +47,7 @@ def checked_kwds(metric: str, given: Any, n_features: int | None = None) -> dict
     """
     if given is not None and not isinstance(given, Mapping):
         raise InputError(f"metric_kwds={given!r} is not allowed; give a mapping, such as {{'p': 1}}")
-    named = {ALSO_CALLED.get(name, name): value for name, value in (given or {}).items()}
+    named: dict[str, Any] = {ALSO_CALLED.get(str(name), str(name)): value for name, value in (given or {}).items()}
     takes = ARGUMENTS.get(metric, ())
     for name in named:
         if name not in takes:
@@ -126,6 +130,12 @@ def kwds_as_json(kwds: Mapping[str, Any]) -> str | None:
     """Return arguments of a metric as strict JSON; None for none."""
     plain = {name: str(value) if value == np.inf else value for name, value in kwds.items()} if kwds else None
     return None if plain is None else json.dumps(plain, sort_keys=True)
+
+
+def shown_kwds(kwds: Mapping[str, Any]) -> str:
+    """Return arguments as they are given: arrays by their shape."""
+    shown = {name: f"array {np.shape(value)}" if np.ndim(value) else repr(value) for name, value in kwds.items()}
+    return f"metric_kwds={{{', '.join(f'{name!r}: {value}' for name, value in shown.items())}}}"
 
 
 def why_not_again(metric: str, kwds: Any = None) -> str:

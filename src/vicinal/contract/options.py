@@ -28,6 +28,7 @@ class EmbedOptions:
     use_rep: str | None = None
     n_pcs: int | None = None
     metric: str | Callable[..., float] = EUCLIDEAN
+    metric_kwds: Mapping[str, Any] | None = None
     knn: Any = "auto"
     graph: Any = "auto"
     init: Any = "auto"

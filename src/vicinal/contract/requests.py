@@ -29,6 +29,8 @@ class KnnRequest:
         Name of the metric; of a function, ``module:qualname``.
     metric_function
         The function where the user gave one, compiled with `numba.njit`: ``(x, y) -> distance``.
+    metric_kwds
+        The metric's arguments, checked; empty for backends that do not declare `Capabilities.metric_kwds`.
     seed
         This stage's own seed.
     n_jobs
@@ -42,6 +44,7 @@ class KnnRequest:
     seed: int = 0
     n_jobs: int = 1
     metric_function: Callable[..., float] | None = None
+    metric_kwds: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,6 +41,8 @@ class Capabilities:
         ``positions``, ``paga``, ``labels``, ``given_neighbors``, ``transformer``.
     metrics
         Metrics it computes; None for any.
+    metric_kwds
+        Whether a knn backend takes the arguments of metrics.
     forms
         Forms an objective offers, or an optimizer consumes.
     n_components
@@ -66,6 +68,7 @@ class Capabilities:
     final_scale: bool = False
     supervised: bool = False
     devices: tuple[str, ...] = ("cpu",)
+    metric_kwds: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

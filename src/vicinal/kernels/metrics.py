@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.contract.errors import InputError
-from vicinal.contract.metrics import MAHALANOBIS, MINKOWSKI, SEUCLIDEAN
-
 from . import binary
 
 Rows = NDArray[np.floating]
+
+MINKOWSKI = ("minkowski", "wminkowski", "weighted_minkowski")
+SEUCLIDEAN = ("seuclidean", "standardised_euclidean")
+MAHALANOBIS = ("mahalanobis",)
 
 SYNONYMS = {"l2": "euclidean", "l1": "manhattan", "cityblock": "manhattan", "taxicab": "manhattan"} | dict.fromkeys(
     ("linf", "linfty", "linfinity"), "chebyshev"
@@ -37,11 +38,14 @@ class Space:
         Returns the coordinates of rows.
     factor
         What distances between coordinates are multiplied by.
+    is_undefined
+        Tells which coordinates are those of rows that scipy knows no distance of; None where there are none.
     """
 
     metric: str
     of_rows: Callable[[Rows], Rows]
     factor: float = 1.0
+    is_undefined: Callable[[Rows], NDArray[np.bool_]] | None = None
 
     def distances(self, found: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the distances by the metric from those between coordinates."""
@@ -60,7 +64,7 @@ def space_of(metric: str, kwds: Mapping[str, Any] | None = None) -> Space | None
     if metric in MINKOWSKI:
         return _minkowski(float(kwds.get("p", 2.0)), kwds.get("w"))
     if metric == "correlation":
-        return Space("cosine", _centered)
+        return Space("cosine", _centered, is_undefined=_all_zero)
     if metric == "hellinger":
         return Space("euclidean", _root_shares, factor=float(np.sqrt(0.5)))
     return None
@@ -84,7 +88,6 @@ def _scaled(factors: NDArray[np.float64], rows: Rows) -> Rows:
 def _turned(root: NDArray[np.float64], rows: Rows) -> Rows:
     from threadpoolctl import threadpool_limits
 
-    # Moved near the origin by a fixed row, all differences stay as they are.
     with threadpool_limits(1, user_api="blas"):  # sums in one order
         turned = np.empty((len(rows), root.shape[1]), rows.dtype)
         for row in range(len(rows)):  # one by one, so that a row's coordinates do not depend on the others
@@ -110,10 +113,14 @@ def _centered(rows: Rows) -> Rows:
     return centered
 
 
+def _all_zero(rows: Rows) -> NDArray[np.bool_]:
+    return np.asarray(~rows.any(axis=1))
+
+
 def _root_shares(rows: Rows) -> Rows:
     """Return the roots of each value's share in its row; a row of zeros has a column of its own."""
     if (rows < 0).any():
-        raise InputError("metric='hellinger' compares shares, and some values are negative; give another metric")
+        raise ValueError("metric='hellinger' compares shares, and some values are negative; give another metric")
     sums = rows.sum(axis=1, keepdims=True, dtype=np.float64)
     roots = np.zeros((len(rows), rows.shape[1] + 1), rows.dtype)
     np.sqrt(rows / np.where(sums > 0, sums, 1), out=roots[:, :-1], casting="same_kind")
@@ -146,7 +153,7 @@ def pair_distances(
 
     Raises
     ------
-    InputError
+    ValueError
         If the metric is unknown, or the rows cannot be compared by it.
     """
     rows, others = np.asarray(rows, np.float64), np.asarray(others, np.float64)
@@ -173,6 +180,32 @@ def _between(a: NDArray[np.float64], b: NDArray[np.float64], metric: str) -> NDA
     return np.sqrt(np.square(a - b).sum(axis=1))
 
 
+def is_known(metric: str) -> bool:
+    """Return whether distances by a metric of this name can be computed, given the arguments that it needs."""
+    return metric in (*COORDINATES, *MINKOWSKI, *SYNONYMS, *binary.METRICS) or metric in _of_libraries()
+
+
+@functools.cache
+def _of_libraries() -> frozenset[str]:
+    from sklearn.neighbors import VALID_METRICS
+
+    return frozenset(VALID_METRICS["brute"]) - {"precomputed", "nan_euclidean"} | frozenset(_of_pynndescent())
+
+
+def _of_pynndescent() -> Mapping[str, Callable[..., float]]:
+    """Return the functions of pynndescent that need no more than two rows."""
+    try:
+        from pynndescent.distances import named_distances
+    except ImportError:
+        return {}
+    need_more = {"bit_hamming", "bit_jaccard", "kantorovich", "wasserstein", "sinkhorn"} | {
+        *MINKOWSKI,
+        *SEUCLIDEAN,
+        *MAHALANOBIS,
+    }
+    return {name: function for name, function in named_distances.items() if name not in need_more}
+
+
 def matrix_of(
     metric: str, kwds: Mapping[str, Any] | None = None, function: Callable[..., float] | None = None
 ) -> Callable[[Rows, Rows], NDArray[np.float64]]:
@@ -180,7 +213,7 @@ def matrix_of(
 
     Raises
     ------
-    InputError
+    ValueError
         If no library here knows the metric.
     """
     if function is not None:
@@ -194,13 +227,10 @@ def matrix_of(
     if known in VALID_METRICS["brute"]:
         given = {name: np.asarray(value) if name == "w" else value for name, value in (kwds or {}).items()}
         return lambda a, b: np.asarray(pairwise_distances(a, b, metric=known, **given), np.float64)
-    try:
-        from pynndescent.distances import named_distances
-    except ImportError:
-        named_distances = {}
-    if metric not in named_distances:
-        raise InputError(f"metric={metric!r} is unknown; no distances can be computed")
-    return functools.partial(_all_by_function, named_distances[metric])
+    others = _of_pynndescent()
+    if metric not in others:
+        raise ValueError(f"metric={metric!r} is unknown; no distances can be computed")
+    return functools.partial(_all_by_function, others[metric])
 
 
 def _all_binary(metric: str, a: Rows, b: Rows) -> NDArray[np.float64]:

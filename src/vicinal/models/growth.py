@@ -22,7 +22,7 @@ from vicinal.plugin.manager import get_manager
 from .manifest import Manifest
 from .store import Model
 
-OF_THE_MAP = {"method", "init", "fixed", "use_rep", "n_pcs", "metric", "n_components"}
+OF_THE_MAP = {"method", "init", "fixed", "use_rep", "n_pcs", "metric", "metric_kwds", "n_components"}
 NOT_HERE = {"checkpoint", "checkpoint_every"}
 OF_A_WHOLE_RUN = {"n_epochs", "n_training_epochs", "learning_rate", "momentum", "early_exaggeration"}
 KERNEL = {"min_dist", "spread", "a", "b"}
@@ -94,6 +94,7 @@ def options_of(
         "use_rep": representation["name"],
         "n_pcs": representation["n_pcs"],
         "metric": representation["metric"],
+        "metric_kwds": representation.get("metric_kwds"),
         "init": first,
         "fixed": fixed,
     }

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from vicinal.contract.data import MISSING, Layout, Neighbors
 from vicinal.contract.errors import InputError, ModelError, listing
+from vicinal.contract.metrics import checked_kwds, shown_kwds, why_not_again
 from vicinal.contract.requests import KnnRequest
 from vicinal.contract.seeds import child_seed
 from vicinal.contract.spec import BackendSpec
@@ -122,11 +123,24 @@ def nearest_landmarks(model: Model, rows: NDArray[np.float32], n_jobs: int) -> N
     if output_metric != "euclidean":
         msg = f"the map was made with output_metric={output_metric!r}, and only Euclidean places can be averaged"
         raise ModelError(f"new cells cannot be placed in this map: {msg}")
-    if ":" in metric:
-        msg = f"the map was made with the metric {metric!r}, a function, which cannot be restored"
-        raise ModelError(f"new cells cannot be placed in this map: {msg}; make it with a metric given by name")
-    request = KnnRequest(representation=reference, k=k, n_obs=len(reference), metric=metric, n_jobs=n_jobs)
+    kwds = model.manifest.representation.get("metric_kwds") or {}
+    why_not = why_not_again(metric, kwds)
+    if why_not:
+        msg = f"new cells cannot be placed in this map: {why_not}"
+        raise ModelError(f"{msg}; make it with a metric given by name, and its arguments as metric_kwds")
+    if "metric_kwds_by" in model.manifest.representation:
+        again = f"make it again with metric={metric!r}, {shown_kwds(kwds)}"
+        msg = f"another tool found the neighbours with arguments of the metric {metric!r}"
+        raise ModelError(f"new cells cannot be placed in this map: {msg}, whose meaning there is not known; {again}")
     try:
+        request = KnnRequest(
+            representation=reference,
+            k=k,
+            n_obs=len(reference),
+            metric=metric,
+            metric_kwds=checked_kwds(metric, kwds, reference.shape[1]),
+            n_jobs=n_jobs,
+        )
         return _exact().build(request).query(rows, k)
     except InputError as error:
         raise ModelError(f"new cells cannot be placed in this map: {error}") from error

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from vicinal.contract.errors import ModelError
+from vicinal.contract.metrics import TheirKwds, kwds_as_json
 
 FORMAT = "vicinal-model"
 SCHEMA = 1
@@ -69,7 +70,8 @@ class Manifest:
     basis
         ``obsm`` key the map was written to; None for a checkpoint.
     representation
-        ``name``, ``n_features``, ``n_pcs`` and ``metric`` of what the map was made from; None for a graph alone.
+        ``name``, ``n_features``, ``n_pcs`` and ``metric`` of what the map was made from, and ``metric_kwds`` where
+        the metric has arguments, ``metric_kwds_by`` where another tool recorded them; None for a graph alone.
     placement
         ``rule``, ``n_neighbors`` and ``n_steps``; ``a`` and ``b`` where the objective has no such parameters.
     features
@@ -192,6 +194,8 @@ def _check_representation(representation: Mapping[str, Any] | None) -> None:
     for name in ("name", "metric"):
         _typed(representation, name, str, "representation")
     _check_count(_typed(representation, "n_features", int, "representation"), "representation['n_features']")
+    if "metric_kwds" in representation:
+        _typed(representation, "metric_kwds", dict, "representation")
     n_pcs = _typed(representation, "n_pcs", (int, NoneType), "representation")
     if n_pcs is not None:
         _check_count(n_pcs, "representation['n_pcs']")
@@ -220,7 +224,7 @@ def manifest_of_map(reusable: Mapping[str, Any], basis: str) -> Manifest:
         backends=reusable["backends"],
         versions=reusable["versions"],
         params=reusable["params"],
-        representation=None if representation is None else {**representation, "metric": reusable["metric"]},
+        representation=None if representation is None else {**representation, **_metric(reusable)},
         placement={
             "rule": PLACEMENT_RULE,
             "n_neighbors": reusable["n_neighbors"],
@@ -229,6 +233,15 @@ def manifest_of_map(reusable: Mapping[str, Any], basis: str) -> Manifest:
         },
         basis=basis,
     )
+
+
+def _metric(reusable: Mapping[str, Any]) -> dict[str, Any]:
+    given = reusable.get("metric_kwds") or {}
+    kwds = kwds_as_json(given)
+    if kwds is None:
+        return {"metric": reusable["metric"]}
+    of_others = {"metric_kwds_by": "another tool"} if isinstance(given, TheirKwds) else {}
+    return {"metric": reusable["metric"], "metric_kwds": json.loads(kwds), **of_others}
 
 
 def parse_handle(handle: Mapping[str, Any]) -> Manifest:

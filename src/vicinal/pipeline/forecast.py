@@ -176,11 +176,11 @@ def _is_pruned(size: Sizes) -> bool:
 
 
 def _exact_memory(size: Sizes, params: Any) -> float:
-    from vicinal.backends.knn.exact import OWN, SYNONYMS
+    from vicinal.kernels.metrics import COORDINATES, SYNONYMS
 
     if _is_pruned(size):
         return 2.6 * size.rows + size.unit_rows + 1.5 * size.table + 40 * size.n_obs
-    at_once = 0 if size.metric in (*OWN, *SYNONYMS) else 3 * min(8 * size.n_obs**2, PAIRWISE)
+    at_once = 0 if size.metric in (*COORDINATES, *SYNONYMS) else 3 * min(8 * size.n_obs**2, PAIRWISE)
     return size.rows + size.unit_rows + size.table + at_once
 
 

@@ -47,14 +47,15 @@ class RunHost:
     def index(self, rows: NDArray[np.float32], k: int) -> KnnIndex:
         """Return an index over some rows that is to be asked for ``k`` neighbours."""
         plan, manager = self._plan, get_manager()
-        options = EmbedOptions(metric=plan.metric_function or plan.metric)
-        entry = manager.resolve("knn", policy.auto_index(options, len(rows)))
+        options = EmbedOptions(metric=plan.metric_function or plan.metric, metric_kwds=dict(plan.metric_kwds))
+        entry = manager.resolve("knn", policy.auto_index(options, *rows.shape))
         request = KnnRequest(
             representation=np.ascontiguousarray(rows),
             k=min(k, len(rows) - 1),
             n_obs=len(rows),
             metric=plan.metric,
             metric_function=plan.metric_function,
+            metric_kwds=plan.metric_kwds,
             seed=child_seed(plan.random_state, "index"),
             n_jobs=plan.n_jobs,
         )

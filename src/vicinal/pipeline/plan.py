@@ -15,7 +15,7 @@ from scipy import sparse
 
 from vicinal.contract.data import Graph
 from vicinal.contract.errors import InputError, StageError, VicinalError, did_you_mean, listing
-from vicinal.contract.functions import function_name, recordable, require_jitted
+from vicinal.contract.functions import recordable
 from vicinal.contract.options import EmbedOptions, Unset
 from vicinal.contract.showing import refused
 from vicinal.contract.source import Source, StoredNeighbors
@@ -24,7 +24,7 @@ from vicinal.contract.stages import SubMap
 from vicinal.kernels.parallel import available_threads
 from vicinal.plugin.manager import Manager, get_manager
 
-from . import policy
+from . import metric, policy
 from .course import Course, hand_on_callbacks, plan_course, planned_epochs
 from .forecast import Forecast, forecast, sizes
 from .phases import check_phases, check_takes_phases, own_phases
@@ -90,6 +90,8 @@ class Plan:
         Neighbours of a cell, itself counted; None where no neighbours are looked up.
     metric, metric_function
         Name of the metric, ``module:qualname`` for a function, and the function itself.
+    metric_kwds
+        The metric's arguments as plain numbers and lists.
     notes
         What was read from where, and what was adjusted.
     labels
@@ -119,6 +121,7 @@ class Plan:
     notes: tuple[str, ...]
     labels: str | None = None
     metric_function: Callable[..., float] | None = None
+    metric_kwds: Mapping[str, Any] = field(default_factory=dict)
     course: Course = field(default_factory=Course)
     sub_plans: tuple[Plan, ...] = ()
     networks: Mapping[str, Choice] = field(default_factory=dict)
@@ -146,6 +149,7 @@ class Plan:
             "n_components": self.n_components,
             "n_neighbors": self.n_neighbors,
             "metric": self.metric,
+            **({"metric_kwds": dict(self.metric_kwds)} if self.metric_kwds else {}),
             "random_state": self.random_state,
             "n_jobs": self.n_jobs,
             "representation": self.representation,
@@ -178,18 +182,18 @@ def make_plan(source: Source, options: EmbedOptions, manager: Manager | None = N
     manager = manager or get_manager()
     check_options(options)
     course = plan_course(options)
-    options = with_stored_metric(source, options)
+    options = metric.with_stored_metric(source, options)
     preset = manager.preset(options.method)
     picks = pick_stages(source, options, preset, manager)
     if course.phases:
         _check_takes_phases(picks["optimizer"], manager)
-    scores = _pick_scores(source, preset, manager)
+    scores, unscored = _pick_scores(source, options, preset, manager)
     chosen = build(picks, scores, _params_of(options, picks["optimizer"]), preset.defaults, manager)
     stages = {c.stage: c for c in chosen if c.stage != "score"}
     n_neighbors, notes = count_neighbors(source, options, preset, stages)
     _check_forms(stages)
     _check_components(stages, options.n_components)
-    _check_metric(stages.get("knn"), options)
+    metric.check_for_search(stages.get("knn"), source, options)
     _check_labels(stages, options, manager)
     course = hand_on_callbacks(_with_phases(course, stages, source.n_obs), stages["optimizer"].backend)
     networks = _plan_networks(stages["optimizer"], manager)
@@ -199,8 +203,7 @@ def make_plan(source: Source, options: EmbedOptions, manager: Manager | None = N
         n_obs=source.n_obs,
         n_components=int(options.n_components),
         n_neighbors=n_neighbors,
-        metric=metric_name(options.metric),
-        metric_function=metric_function(options.metric),
+        **metric.of_plan(options),
         random_state=int(options.random_state),
         n_jobs=options.n_jobs or available_threads(),
         stages=stages,
@@ -209,7 +212,7 @@ def make_plan(source: Source, options: EmbedOptions, manager: Manager | None = N
         n_pcs=source.representation.n_pcs if source.representation else None,
         neighbors_key=_key_of_used(source, options, picks),
         labels=options.labels,
-        notes=(*source.notes, *notes, *course.notes),
+        notes=(*source.notes, *notes, *unscored, *course.notes),
         course=course,
         networks=networks,
     )
@@ -229,6 +232,7 @@ def make_sub_plan(plan: Plan, source: Source, arguments: Mapping[str, Any]) -> P
     inherited = {
         "n_components": plan.n_components,
         "metric": plan.metric_function or Unset(plan.metric),
+        "metric_kwds": dict(plan.metric_kwds) or None,
         "random_state": plan.random_state,
         "n_jobs": plan.n_jobs,
     }
@@ -343,14 +347,13 @@ def plan_neighbors(source: Source, options: EmbedOptions, manager: Manager | Non
         _check_inputs(pick, source, manager)
     chosen = build(picks, [], options.params, preset.defaults, manager)
     n_neighbors, notes = count_neighbors(source, options, preset, {c.stage: c for c in chosen})
-    _check_metric(chosen[0], options)
+    metric.check_for_search(chosen[0], source, options)
     return Plan(
         method="neighbors",
         n_obs=source.n_obs,
         n_components=0,
         n_neighbors=n_neighbors,
-        metric=metric_name(options.metric),
-        metric_function=metric_function(options.metric),
+        **metric.of_plan(options),
         random_state=int(options.random_state),
         n_jobs=options.n_jobs or available_threads(),
         stages={c.stage: c for c in chosen},
@@ -520,11 +523,17 @@ def _check_inputs(pick: Pick, source: Source, manager: Manager) -> None:
             raise InputError(f"{pick.stage}={pick.name!r} needs {remedy[need]}")
 
 
-def _pick_scores(source: Source, preset: Preset, manager: Manager) -> list[Pick]:
+def _pick_scores(
+    source: Source, options: EmbedOptions, preset: Preset, manager: Manager
+) -> tuple[list[Pick], tuple[str, ...]]:
+    """Choose the scores; none, with a note, where distances cannot be taken again."""
     if source.representation is None or source.n_obs < 3:
-        return []
+        return [], ()
+    why_not = metric.why_unscored(options)
+    if why_not:
+        return [], (f"no scores: {why_not}",)
     picks = [Pick("score", name, "the preset") for name in _score_names(preset, labels=source.labels is not None)]
-    return [p for p in picks if source.labels is not None or "labels" not in _needs(p, manager)]
+    return [p for p in picks if source.labels is not None or "labels" not in _needs(p, manager)], ()
 
 
 def _params_of(options: EmbedOptions, optimizer: Pick) -> dict[str, Any]:
@@ -674,14 +683,6 @@ def _neighbors_held(knn: Any, n_obs: int) -> int | None:
     return min(indices.shape[1] + (not has_own), n_obs)
 
 
-def with_stored_metric(source: Source, options: EmbedOptions) -> EmbedOptions:
-    """Take the metric the stored neighbours were made with, where the user named none."""
-    stored = source.stored.params.get("metric") if source.stored else None
-    if not isinstance(stored, str) or not isinstance(options.metric, Unset):
-        return options
-    return dataclasses.replace(options, metric=Unset(stored))
-
-
 def check_options(options: EmbedOptions) -> None:
     """Raise `InputError` for values no method allows."""
     if not isinstance(options.method, str):
@@ -699,11 +700,7 @@ def check_options(options: EmbedOptions) -> None:
         raise InputError(
             f"n_jobs={options.n_jobs!r} is not allowed; give a positive integer, or None for all processors"
         )
-    if callable(options.metric):
-        require_jitted("metric", options.metric, "(x, y) -> distance")
-    elif not isinstance(options.metric, str):
-        msg = f"metric is a {type(options.metric).__name__}; give a metric's name, such as 'euclidean', or a function"
-        raise InputError(msg)
+    metric.check_options(options)
 
 
 def _is_integer(value: Any) -> bool:
@@ -776,21 +773,6 @@ def _differing(params: Any) -> list[str]:
     return [f"{name}={value!r}" for name, value, default in chosen if isinstance(value, str) and value != default]
 
 
-def _check_metric(knn: Choice | None, options: EmbedOptions) -> None:
-    """Raise where neighbours are to be found by a metric that the backend does not have."""
-    if knn is None or "representation" not in knn.capabilities.inputs:
-        return
-    metric, known = metric_name(options.metric), knn.capabilities.metrics
-    if known is not None and metric not in known:
-        msg = f"metric={metric!r} is unknown to knn={knn.name!r}; allowed are {listing(known)}"
-        raise InputError(f"{msg}.{did_you_mean(metric, known)}")
-    if callable(getattr(knn.backend, "check_metric", None)):
-        if isinstance(options.metric, Unset) and ":" in metric:
-            msg = f"the stored neighbours were found with the function {metric!r}, which is not stored; give metric="
-            raise InputError(msg)
-        knn.backend.check_metric(metric, metric_function(options.metric))
-
-
 def _check_labels(stages: Mapping[str, Choice], options: EmbedOptions, manager: Manager) -> None:
     """Raise where labels are given and no stage would make use of them."""
     able = (c.capabilities.supervised or "labels" in c.capabilities.inputs for c in stages.values())
@@ -801,16 +783,6 @@ def _check_labels(stages: Mapping[str, Choice], options: EmbedOptions, manager: 
     names = listing(manager.name_of(e) for e in graphs if e.spec.capabilities.supervised)  # type: ignore[union-attr]
     msg = f"labels={options.labels!r} is not allowed with graph={graph.name!r} ({graph.reason}), which cannot use them"
     raise InputError(f"{msg}; graphs that can are {names}: give one of these as graph, or leave labels out")
-
-
-def metric_name(metric: str | Callable[..., float]) -> str:
-    """Return a metric's name, of a function ``module:qualname``."""
-    return str(metric) if isinstance(metric, str) else function_name(metric)
-
-
-def metric_function(metric: str | Callable[..., float]) -> Callable[..., float] | None:
-    """Return the function where a metric is one."""
-    return None if isinstance(metric, str) else metric
 
 
 def _plain(params: Any) -> dict[str, Any]:

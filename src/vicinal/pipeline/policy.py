@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from vicinal.contract.errors import InputError
+from vicinal.contract.metrics import checked_kwds
 from vicinal.contract.options import EmbedOptions
 from vicinal.contract.source import Source
+
+if TYPE_CHECKING:
+    from vicinal.kernels.metrics import Space
 
 EXACT_UP_TO = 100_000
 """Cells up to which exact neighbours in tens of columns take seconds; where there is structure they come soonest."""
 
+EXACT_WORK = 2e11
+"""Cells, squared, times columns, up to which the same is true of more columns than `TENS`."""
+
+TENS = 100
+
 PAIRWISE_UP_TO = 10_000
 """Cells up to which all pairs are compared by scikit-learn where exact has no kernel of its own."""
+
+PAIRWISE_COLUMNS = 50
+"""Columns up to which that is so; of more, cells are fewer."""
 
 SPECTRAL_UP_TO = 500_000
 """Cells up to which the eigenvectors of the graph are found sooner, and in less memory, than a sample is placed."""
@@ -20,33 +35,79 @@ EDGELESS = "edgeless"
 
 def auto_knn(source: Source, options: EmbedOptions) -> tuple[str, str]:
     """Choose how neighbours are found."""
-    from vicinal.backends.knn import ivf
-    from vicinal.backends.knn.exact import OWN, SYNONYMS, is_known
-
     if source.stored is not None and source.stored.neighbors is not None:
         wanted = options.n_neighbors
         if wanted is None or wanted - 1 <= source.stored.neighbors.k:
             number = "" if wanted is None else f"{wanted} "
             return "given", f"the {number}nearest of the neighbours stored under {source.stored.key!r}"
+    n_columns = 1 if source.representation is None else source.representation.values.shape[1]
+    return _search(options, source.n_obs, n_columns)
+
+
+def auto_index(options: EmbedOptions, n_rows: int, n_columns: int) -> str:
+    """Choose how rows are looked up among others."""
+    if _space(options) is not None:
+        return "exact"
+    return _search(options, n_rows, n_columns)[0]
+
+
+def _search(options: EmbedOptions, n_obs: int, n_columns: int) -> tuple[str, str]:
+    """Choose who searches neighbours: exact where that is soon done, else the soonest that has the metric."""
     if callable(options.metric):
         return "pynndescent", "the metric is a function"
-    if options.metric in (*OWN, *SYNONYMS) and source.n_obs <= EXACT_UP_TO:
-        return "exact", f"{source.n_obs:,} cells are at most {EXACT_UP_TO:,}"
-    if options.metric in ivf.METRICS:
-        return "ivf", f"{source.n_obs:,} cells are more than {EXACT_UP_TO:,}"
-    if source.n_obs <= PAIRWISE_UP_TO and is_known(options.metric):
-        return "exact", f"{source.n_obs:,} cells are at most {PAIRWISE_UP_TO:,}, with metric {str(options.metric)!r}"
-    return "pynndescent", f"{source.n_obs:,} cells with metric {str(options.metric)!r}"
+    space, wide = _space(options), f" with {n_columns:,} columns" if n_columns > TENS else ""
+    if space is not None:
+        limit = exact_up_to(n_columns)
+        if n_obs <= limit:
+            return "exact", f"{n_obs:,} cells are at most {limit:,}{wide}"
+        if space.metric in ("euclidean", "cosine"):
+            return "ivf", f"{n_obs:,} cells are more than {limit:,}{wide}"
+    return _by_pairs(options, n_obs, n_columns)
 
 
-def auto_index(options: EmbedOptions, n_rows: int) -> str:
-    """Choose how rows are looked up among others."""
-    from vicinal.backends.knn.exact import OWN, SYNONYMS, is_known
+def _by_pairs(options: EmbedOptions, n_obs: int, n_columns: int) -> tuple[str, str]:
+    """Choose who searches by a metric that has no kernel, or of more cells than that is quick for."""
+    from vicinal.backends.knn.exact import is_known
 
-    if options.metric in (*OWN, *SYNONYMS):
-        return "exact"
-    few = n_rows <= PAIRWISE_UP_TO and not callable(options.metric) and is_known(options.metric)
-    return "exact" if few else "pynndescent"
+    metric, limit = str(options.metric), pairwise_up_to(n_columns)
+    wide = f" with {n_columns:,} columns" if n_columns > PAIRWISE_COLUMNS else ""
+    exact = is_known(metric)
+    if exact and n_obs <= limit and _space(options) is None:
+        return "exact", f"{n_obs:,} cells{wide} are at most {limit:,}, with metric {metric!r}"
+    if exact and not _is_of_pynndescent(options):
+        return "exact", f"only exact has metric {metric!r} here; all pairs of {n_obs:,} cells{wide} take long"
+    return "pynndescent", f"{n_obs:,} cells{wide} with metric {metric!r}"
+
+
+def exact_up_to(n_columns: int) -> int:
+    """Return the cells up to which exact is chosen where it has a kernel."""
+    return EXACT_UP_TO if n_columns <= TENS else min(EXACT_UP_TO, int((EXACT_WORK / n_columns) ** 0.5))
+
+
+def pairwise_up_to(n_columns: int) -> int:
+    """Return the cells up to which exact is chosen where it compares all pairs by scikit-learn."""
+    return int(PAIRWISE_UP_TO * min(1.0, PAIRWISE_COLUMNS / n_columns) ** 0.5)
+
+
+def _is_of_pynndescent(options: EmbedOptions) -> bool:
+    try:
+        from vicinal.backends.knn.pynndescent import known_metrics
+
+        known = known_metrics()
+    except ImportError:
+        return False
+    return options.metric in known and not set(options.metric_kwds or {}) - {"p"}
+
+
+def _space(options: EmbedOptions) -> Space | None:
+    from vicinal.kernels.metrics import space_of
+
+    if callable(options.metric):
+        return None
+    try:
+        return space_of(options.metric, checked_kwds(options.metric, options.metric_kwds))
+    except InputError:  # which is raised where neighbours are really searched
+        return None
 
 
 def auto_graph(source: Source, options: EmbedOptions) -> tuple[str, str]:

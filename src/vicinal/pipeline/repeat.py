@@ -15,6 +15,7 @@ from scipy import sparse
 
 from vicinal.contract.errors import InputError, did_you_mean, listing
 from vicinal.contract.functions import function_name
+from vicinal.contract.metrics import recorded_kwds
 from vicinal.contract.options import EmbedOptions, Unset
 from vicinal.contract.source import Source
 from vicinal.plugin.report import BUILTIN_DISTRIBUTION
@@ -23,7 +24,7 @@ from .identity import digests_of
 from .plan import Plan, make_plan
 from .run import Run, flat_params, is_scalar, rows_in_order, versions_of
 
-OF_A_CALL = {"method", "params", "n_jobs", "key_added", "callbacks", "checkpoint", "checkpoint_every"}
+OF_A_CALL = {"method", "params", "n_jobs", "key_added", "callbacks", "checkpoint", "checkpoint_every", "metric_kwds"}
 """Options that a map does not depend on, or that are recorded elsewhere."""
 NAMES_ONLY = {"knn", "graph", "init", "objective", "optimizer", "fixed"}
 """Options that are kept only where they name something."""
@@ -31,7 +32,7 @@ LONGEST_KEPT = 10_000
 """Characters of one argument as JSON; what is longer is data."""
 STORED_TABLE = f"given@{BUILTIN_DISTRIBUTION}"
 SUB_PLANS = "sub_plans"
-FACTS = ("n_components", "n_neighbors", "metric", "use_rep", "n_pcs", "neighbors_key", "labels")
+FACTS = ("n_components", "n_neighbors", "metric", "metric_kwds", "use_rep", "n_pcs", "neighbors_key", "labels")
 INPUTS = {
     "representation": "the representation",
     "stored_graph": "the stored graph",
@@ -193,11 +194,13 @@ def _as_chosen_then(record: MapRecord) -> dict[str, Any]:
         # Stored distances are sliced only where n_neighbors is all that is given of the neighbours.
         facts += ["n_neighbors"]
     else:
-        facts += ["use_rep", "n_pcs", "metric", *(["n_neighbors"] if "knn" in backends else [])]
+        facts += ["use_rep", "n_pcs", "metric", "metric_kwds", *(["n_neighbors"] if "knn" in backends else [])]
         stages += ["knn", "graph"]
     chosen = {stage: name_as_given(backends[stage]) for stage in stages if stage in backends}
-    chosen |= {name: params[name] for name in facts if name in params}
-    return chosen
+    known = {name: params[name] for name in facts if name in params}
+    if "metric_kwds" in known:
+        known["metric_kwds"] = recorded_kwds(known["metric_kwds"])
+    return {**chosen, **known}
 
 
 def name_as_given(full_name: str) -> str:

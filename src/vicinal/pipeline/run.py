@@ -19,6 +19,7 @@ import numpy as np
 from vicinal.contract.data import Graph, Layout, Neighbors
 from vicinal.contract.errors import InputError, StageError, VicinalError
 from vicinal.contract.functions import recordable
+from vicinal.contract.metrics import kwds_as_json
 from vicinal.contract.network import FittedModel
 from vicinal.contract.requests import GraphRequest, InitRequest, KnnRequest, OptimizeRequest, ScoreRequest
 from vicinal.contract.seeds import child_seed, generator
@@ -30,7 +31,7 @@ from .checks import check_graph, check_layout, check_neighbors, check_scores
 from .host import RunHost
 from .identity import digests_of, identify, identify_graph
 from .loss import LossProbe
-from .neighborhoods import comparable, sampled_neighborhoods
+from .neighborhoods import Metric, comparable, sampled_neighborhoods
 from .plan import Choice, Plan
 from .policy import EDGELESS
 from .rows import RowOrder
@@ -324,14 +325,18 @@ class Run:
             return scores
         start = time.perf_counter()
         assert self.source.representation is not None
-        request = score_request(
-            self.source.representation.values,
-            comparable(layout, effective(self.plan.stages["objective"]).get("output_metric")),
-            metric=self.plan.metric,
-            labels=self.source.labels,
-            seed=self._seed("score"),
-            n_jobs=self.plan.n_jobs,
-        )
+        try:
+            request = score_request(
+                self.source.representation.values,
+                comparable(layout, effective(self.plan.stages["objective"]).get("output_metric")),
+                metric=Metric(self.plan.metric, self.plan.metric_kwds, self.plan.metric_function),
+                labels=self.source.labels,
+                seed=self._seed("score"),
+                n_jobs=self.plan.n_jobs,
+            )
+        except ValueError as error:  # stored neighbours may be of a metric that these rows cannot be compared by
+            logger.warning("No scores are taken: %s", error)
+            return scores
         for choice in self.plan.scores:
             scores |= measure(choice, request)
         self.timings["score"] = time.perf_counter() - start
@@ -354,6 +359,7 @@ class Run:
             **provenance,
             "representation": self._representation_record(),
             "metric": plan.metric,
+            "metric_kwds": plan.metric_kwds,
             "n_neighbors": plan.n_neighbors or min(FALLBACK_NEIGHBORS, plan.n_obs),
             "placement": dict(getattr(self._objective, "placement", {})),
             "rows": None if self.source.representation is None else self.source.representation.values,
@@ -497,6 +503,7 @@ def find_neighbors(choice: Choice, plan: Any, source: Source, timer: Any) -> Nei
         n_obs=source.n_obs,
         metric=plan.metric,
         metric_function=plan.metric_function,
+        metric_kwds=plan.metric_kwds,
         seed=child_seed(plan.random_state, "knn"),
         n_jobs=plan.n_jobs,
     )
@@ -526,7 +533,7 @@ def score_request(
     representation: np.ndarray,
     layout: Layout,
     *,
-    metric: str,
+    metric: Metric,
     seed: int,
     n_jobs: int,
     labels: np.ndarray | None = None,
@@ -618,6 +625,8 @@ def flat_params(plan: Plan) -> dict[str, Any]:
         "neighbors_key": plan.neighbors_key,
         "labels": plan.labels,
     }
+    if plan.metric_kwds:
+        params["metric_kwds"] = kwds_as_json(plan.metric_kwds)
     for choice in plan.stages.values():
         for name, value in effective(choice).items():
             params[name if name not in params else f"{choice.stage}__{name}"] = value

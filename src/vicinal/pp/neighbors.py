@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from anndata import AnnData
@@ -27,6 +27,7 @@ def neighbors(
     use_rep: str | None = None,
     n_pcs: int | None = None,
     metric: str | Callable[..., float] = "euclidean",
+    metric_kwds: Mapping[str, Any] | None = None,
     knn: Any = "auto",
     graph: Any = "auto",
     random_state: int = 0,
@@ -44,7 +45,7 @@ def neighbors(
     n_neighbors
         Neighbours of each cell, the cell itself counted; less than the number of cells. None for 15, or what ``graph``
         wants: for ``"perplexity"`` three times the perplexity; all cells where there are fewer.
-    use_rep, n_pcs, metric, knn, graph, random_state, n_jobs, **params
+    use_rep, n_pcs, metric, metric_kwds, knn, graph, random_state, n_jobs, **params
         As for `vicinal.tl.embed`.
     key_added
         Key in ``uns``, and prefix in ``obsp``; None for ``"neighbors"``, ``"distances"`` and ``"connectivities"``.
@@ -71,6 +72,7 @@ def neighbors(
         use_rep=use_rep,
         n_pcs=n_pcs,
         metric=metric,
+        metric_kwds=metric_kwds,
         knn=knn,
         graph=graph,
         random_state=random_state,
@@ -106,6 +108,7 @@ def neighbors(
             "graph": graph_stage.full_name,
             **effective(graph_stage),
         },
+        metric_kwds=plan.metric_kwds,
         distances=stored.sort_neighbors(found).to_csr(),
         connectivities=stored.sort_graph(weighed).to_scipy(),
     )

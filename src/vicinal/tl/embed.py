@@ -36,6 +36,7 @@ def embed(
     use_rep: str | None = None,
     n_pcs: int | None = None,
     metric: str | Callable[..., float] = EUCLIDEAN,
+    metric_kwds: Mapping[str, Any] | None = None,
     knn: Any = "auto",
     graph: Any = "auto",
     init: Any = "auto",
@@ -85,6 +86,9 @@ def embed(
     metric
         Metric of the representation: a name that scikit-learn or pynndescent knows, or a function ``(x, y) ->
         distance`` decorated with `numba.njit`. A map made with a function cannot be projected into.
+    metric_kwds
+        The metric's arguments: ``p`` and ``w`` of ``"minkowski"``, ``V`` of ``"seuclidean"``, ``VI`` or ``V`` of
+        ``"mahalanobis"``, as scipy takes them.
     knn
         Name of a backend, an object with ``build``, a scikit-learn ``KNeighborsTransformer``, or
         ``(indices, distances)``, both ``(n_obs, k)``, with -1, the unsigned maximum or ``inf`` for missing neighbours.
@@ -181,6 +185,7 @@ def embed(
         use_rep=use_rep,
         n_pcs=n_pcs,
         metric=metric,
+        metric_kwds=metric_kwds,
         knn=knn,
         graph=graph,
         init=init,

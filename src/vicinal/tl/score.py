@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Mapping
+from typing import Any
 
 from anndata import AnnData
 
@@ -12,10 +13,13 @@ from vicinal.adata.read import check_adata, check_writable, read_labels, read_la
 from vicinal.adata.write import put_score
 from vicinal.contract.arguments import checks_arguments
 from vicinal.contract.errors import InputError
+from vicinal.contract.metrics import checked_kwds
 from vicinal.contract.options import EmbedOptions
+from vicinal.contract.requests import ScoreRequest
 from vicinal.contract.seeds import child_seed
 from vicinal.kernels.parallel import available_threads
-from vicinal.pipeline.neighborhoods import comparable
+from vicinal.pipeline.metric import stored_metric, why_not_measured
+from vicinal.pipeline.neighborhoods import Metric, comparable
 from vicinal.pipeline.plan import check_options, plan_scores
 from vicinal.pipeline.rows import RowOrder
 from vicinal.pipeline.run import N_SCORED_CELLS, measure, score_request
@@ -74,17 +78,17 @@ def score(
     made_with = _recorded(adata.uns.get(keys.uns))
     if n_pcs is None and use_rep in (None, made_with.get("use_rep")):
         n_pcs = made_with.get("n_pcs")
-    use_rep = made_with.get("use_rep") if use_rep is None else use_rep
+    given_rep, use_rep = use_rep is not None, made_with.get("use_rep") if use_rep is None else use_rep
     options = EmbedOptions(use_rep=use_rep, n_pcs=n_pcs, random_state=random_state, n_jobs=n_jobs)
     check_options(options)
     representation, _ = read_representation(adata, options, None)
     assert representation is not None
     codes = read_labels(adata, labels)
     rows = RowOrder(adata.obs_names.to_numpy())  # as embed does, so that the same cells are in the sample
-    request = score_request(
+    request = _request(
         rows.sort_representation(representation).values,
         comparable(rows.sort_rows(layout), made_with.get("output_metric")),
-        metric=str(made_with.get("metric", "euclidean")),
+        metric=_metric(made_with, given_rep=given_rep),
         labels=None if codes is None else rows.sort_rows(codes),
         seed=child_seed(random_state, "score"),
         n_jobs=n_jobs or available_threads(),
@@ -95,6 +99,22 @@ def score(
         scores |= measure(choice, request)
     put_score(adata, scores, keys)
     return scores
+
+
+def _request(*args: Any, **options: Any) -> ScoreRequest:
+    try:
+        return score_request(*args, **options)
+    except ValueError as error:  # rows that the metric cannot compare
+        raise InputError(f"no scores: {error}") from error
+
+
+def _metric(made_with: Mapping, *, given_rep: bool) -> Metric:
+    """Return the metric that a map was made by; the Euclidean one where that cannot be and ``use_rep`` was given."""
+    name, kwds = stored_metric(made_with)
+    why_not = "" if name is None else why_not_measured(name, kwds)
+    if why_not and not given_rep:
+        raise InputError(f"no scores: {why_not}. Give use_rep= to score by Euclidean distances in that representation")
+    return Metric() if name is None or why_not else Metric(name, checked_kwds(name, kwds))
 
 
 def _recorded(entry: object) -> Mapping:

@@ -10,22 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.contract.data import MISSING, Neighbors
-from vicinal.contract.errors import InputError, did_you_mean, listing
+from vicinal.contract.errors import InputError
+from vicinal.contract.metrics import MINKOWSKI
 from vicinal.contract.requests import KnnRequest
 from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities, NoParams
 from vicinal.contract.stages import KnnIndex
 
-from .tables import check_columns
+from .tables import check_columns, coordinates_in, unknown_metric
 
 if TYPE_CHECKING:
     from vicinal.kernels.knn import Reference
+    from vicinal.kernels.metrics import Space
 
-OWN = ("euclidean", "cosine", "manhattan")
-"""The metrics with a kernel of our own."""
-
-SYNONYMS = {"l2": "euclidean", "l1": "manhattan", "cityblock": "manhattan"}
-UNUSABLE = {"precomputed", "mahalanobis", "seuclidean", "nan_euclidean"}
-"""scikit-learn's metrics that need more than two rows to be compared."""
+UNUSABLE = {"precomputed", "nan_euclidean"}
+"""scikit-learn's metrics that are not of two rows."""
 
 SPEC = BackendSpec(
     api_version=API_VERSION,
@@ -33,7 +31,7 @@ SPEC = BackendSpec(
     name="exact",
     target="vicinal.backends.knn.exact:Backend",
     summary="Exact; any metric of scikit-learn, fastest for euclidean and cosine, then manhattan",
-    capabilities=Capabilities(inputs=("representation",), deterministic=True, out_of_sample=True),
+    capabilities=Capabilities(inputs=("representation",), deterministic=True, out_of_sample=True, metric_kwds=True),
 )
 
 
@@ -51,49 +49,57 @@ class Backend:
         InputError
             If the metric is unknown.
         """
-        from vicinal.kernels.knn import METRICS
+        from vicinal.kernels.metrics import space_of
 
         self.check_metric(request.metric, request.metric_function)
-        metric = SYNONYMS.get(request.metric, request.metric)
-        return CompiledIndex(request, metric) if metric in METRICS else PairwiseIndex(request)
+        space = space_of(request.metric, request.metric_kwds)
+        return CompiledIndex(request, space) if space is not None else PairwiseIndex(request)
 
     def check_metric(self, metric: str, function: Callable[..., float] | None = None) -> None:
         """Raise `InputError` for a function, or a metric that is unknown."""
         if function is not None:
             raise InputError(f"metric={metric!r} is a function, which knn='exact' cannot use; give knn='pynndescent'")
-        if metric in OWN or is_known(metric):
-            return
-        known = _known()
-        msg = f"metric={metric!r} is unknown to knn='exact'; allowed are {listing(known)}.{did_you_mean(metric, known)}"
-        raise InputError(msg)
+        if not is_known(metric):
+            raise InputError(unknown_metric(metric, "exact", known_metrics()))
 
 
 class CompiledIndex:
     """The metrics with a kernel of our own: sums of direct differences, so equal rows are at distance 0."""
 
-    def __init__(self, request: KnnRequest, metric: str) -> None:
+    def __init__(self, request: KnnRequest, space: Space) -> None:
         assert request.representation is not None
-        self._request = request
-        self._rows = request.representation
-        self._metric = metric
+        self._request, self._space, self._metric = request, space, space.metric
+        self._n_features = request.representation.shape[1]
+        rows = coordinates_in(space, request.representation)
+        self._n_rows, self._defined = len(rows), self._defined_among(rows)
+        self._rows = rows if self._defined is None else rows[self._defined]
 
     def neighbors(self) -> Neighbors:
         """Return the neighbours of the reference rows among themselves."""
         from vicinal.kernels.pruned import all_neighbors
 
-        return self._table(all_neighbors(self._rows, self._request.k, self._metric, n_jobs=self._request.n_jobs))
+        found = all_neighbors(self._rows, self._request.k, self._metric, n_jobs=self._request.n_jobs)
+        return self._table(found, self._n_rows, self._defined)
 
     def query(self, rows: NDArray[np.float32], k: int) -> Neighbors:
         """Return the ``k`` reference rows nearest to each of ``rows``."""
         from vicinal.kernels.knn import nearest_rows
         from vicinal.kernels.pruned import clusters_pay, nearest_members
 
-        check_columns(rows, self._rows.shape[1])
+        check_columns(rows, self._n_features)
+        every, rows = rows, coordinates_in(self._space, rows)
+        defined = self._defined_among(rows)
+        rows = rows if defined is None else rows[defined]
         if clusters_pay(len(self._rows), len(rows), self._metric):
             found = nearest_members(self._rows, rows, k, self._metric, n_jobs=self._request.n_jobs)
         else:
             found = nearest_rows(self._reference, rows, k, n_jobs=self._request.n_jobs)
-        return self._table(found)
+        return self._table(found, len(every), defined)
+
+    def _defined_among(self, rows: NDArray[np.floating]) -> NDArray[np.intp] | None:
+        """Return which rows have distances; None for all."""
+        undefined = None if self._space.is_undefined is None else self._space.is_undefined(rows)
+        return None if undefined is None or not undefined.any() else np.flatnonzero(~undefined)
 
     @functools.cached_property
     def _reference(self) -> Reference:
@@ -101,8 +107,19 @@ class CompiledIndex:
 
         return Reference.pack(self._rows, self._metric)
 
-    def _table(self, found: tuple[NDArray[np.int32], NDArray[np.float32]]) -> Neighbors:
-        return Neighbors(indices=found[0], distances=found[1], metric=self._request.metric)
+    def _table(
+        self, found: tuple[NDArray[np.int32], NDArray[np.float32]], n_rows: int, defined: NDArray[np.intp] | None
+    ) -> Neighbors:
+        indices, distances = found[0], self._space.distances(found[1])
+        if self._defined is not None:
+            names = np.append(self._defined, MISSING).astype(np.int32)  # -1 takes the last
+            indices = names[indices]
+        if defined is not None:
+            shape = (n_rows, indices.shape[1])
+            some = indices, distances
+            indices, distances = np.full(shape, MISSING, np.int32), np.full(shape, np.inf, np.float32)
+            indices[defined], distances[defined] = some
+        return Neighbors(indices=indices, distances=distances, metric=self._request.metric)
 
 
 class PairwiseIndex:
@@ -112,6 +129,7 @@ class PairwiseIndex:
         assert request.representation is not None
         self._request = request
         self._rows = request.representation
+        self._kwds = {name: np.asarray(v) if name == "w" else v for name, v in request.metric_kwds.items()}
 
     def neighbors(self) -> Neighbors:
         """Return the neighbours of the reference rows among themselves."""
@@ -125,9 +143,11 @@ class PairwiseIndex:
     def _nearest(self, rows: NDArray[np.float32], k: int, *, leave_out_self: bool) -> Neighbors:
         from sklearn.metrics import pairwise_distances_chunked
 
+        from vicinal.kernels.metrics import SYNONYMS
+
         indices = np.full((len(rows), k), MISSING, np.int32)
         distances = np.full((len(rows), k), np.inf, np.float32)
-        kept = min(k, len(self._rows))
+        kept, metric = min(k, len(self._rows)), self._request.metric
 
         def keep_nearest(chunk: np.ndarray, start: int) -> None:
             if leave_out_self:
@@ -139,7 +159,12 @@ class PairwiseIndex:
             distances[start : start + len(chunk), :kept] = near
 
         for _ in pairwise_distances_chunked(
-            rows, self._rows, metric=self._request.metric, n_jobs=self._request.n_jobs, reduce_func=keep_nearest
+            rows,
+            self._rows,
+            metric="minkowski" if metric in MINKOWSKI else SYNONYMS.get(metric, metric),
+            n_jobs=self._request.n_jobs,
+            reduce_func=keep_nearest,
+            **self._kwds,
         ):
             pass
         return Neighbors(indices=indices, distances=distances, metric=self._request.metric)
@@ -147,10 +172,15 @@ class PairwiseIndex:
 
 def is_known(metric: str) -> bool:
     """Return whether there is a kernel of our own for a metric, or scikit-learn computes it from two rows alone."""
-    return metric in OWN or metric in _known()
+    from vicinal.kernels.metrics import COORDINATES
+
+    return metric in (*COORDINATES, *MINKOWSKI) or metric in known_metrics()
 
 
-def _known() -> set[str]:
+def known_metrics() -> set[str]:
+    """Return the names of the metrics."""
     from sklearn.neighbors import VALID_METRICS
 
-    return set(VALID_METRICS["brute"]) - UNUSABLE
+    from vicinal.kernels.metrics import COORDINATES, SYNONYMS
+
+    return {*VALID_METRICS["brute"], *COORDINATES, *MINKOWSKI, *SYNONYMS} - UNUSABLE

@@ -11,17 +11,18 @@ from numpy.typing import NDArray
 
 from vicinal.backends.checks import require_count
 from vicinal.contract.data import Neighbors
-from vicinal.contract.errors import InputError, did_you_mean, listing
+from vicinal.contract.errors import InputError
+from vicinal.contract.metrics import MAHALANOBIS, MINKOWSKI, SEUCLIDEAN
 from vicinal.contract.requests import KnnRequest
 from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities
 
-from .tables import check_columns
+from .tables import check_columns, coordinates_in, unknown_metric
 
 if TYPE_CHECKING:
     from vicinal.kernels.ivf import Index
 
-METRICS = {"euclidean": "euclidean", "l2": "euclidean", "cosine": "cosine"}
-"""The metrics it has, by all their names."""
+METRICS = ("euclidean", "l2", "cosine", "correlation", "hellinger", *SEUCLIDEAN, *MAHALANOBIS, *MINKOWSKI)
+"""The metrics it has, by all their names: those that are Euclidean or cosine distances between some coordinates."""
 
 QUERIES_PROBE = 2
 """Times ``n_probe`` for new rows: no neighbours of neighbours make up for what their clusters lack."""
@@ -46,10 +47,10 @@ SPEC = BackendSpec(
     stage="knn",
     name="ivf",
     target="vicinal.backends.knn.ivf:Backend",
-    summary="Approximate, for large data: nearest clusters, then neighbours of neighbours; euclidean, cosine",
+    summary="Approximate, for large data: nearest clusters, then neighbours of neighbours; euclidean, cosine and kin",
     params=Params,
     capabilities=Capabilities(
-        inputs=("representation",), metrics=tuple(METRICS), deterministic=True, out_of_sample=True
+        inputs=("representation",), metrics=METRICS, deterministic=True, out_of_sample=True, metric_kwds=True
     ),
     cite=("Sivic, Zisserman (2003). Video Google: a text retrieval approach to object matching in videos.",),
 )
@@ -82,12 +83,7 @@ class Backend:
         if function is not None:
             raise InputError(f"metric={metric!r} is a function, which knn='ivf' cannot use; give knn='pynndescent'")
         if metric not in METRICS:
-            hint = did_you_mean(metric, METRICS)
-            msg = (
-                f"metric={metric!r} is unknown to knn='ivf'; allowed are {listing(METRICS)}.{hint}"
-                " Give knn='exact' or knn='pynndescent' for others"
-            )
-            raise InputError(msg)
+            raise InputError(f"{unknown_metric(metric, 'ivf', METRICS)}. Give knn='exact' for others")
 
 
 class ClusteredIndex:
@@ -95,13 +91,18 @@ class ClusteredIndex:
 
     def __init__(self, request: KnnRequest, n_probe: int) -> None:
         from vicinal.kernels.ivf import Index
+        from vicinal.kernels.metrics import space_of
 
         assert request.representation is not None
-        self._request = request
+        space = space_of(request.metric, request.metric_kwds)
+        if space is None or space.metric == "manhattan":
+            msg = "knn='ivf' has metric='minkowski' with p=2 alone; give knn='exact' for others"
+            raise InputError(msg)
+        self._request, self._space = request, space
         self._n_probe = n_probe
         self._shape = request.representation.shape
         self._index: Index = Index.build(
-            request.representation, METRICS[request.metric], seed=request.seed, n_jobs=request.n_jobs
+            coordinates_in(space, request.representation), space.metric, seed=request.seed, n_jobs=request.n_jobs
         )
 
     def neighbors(self) -> Neighbors:
@@ -113,7 +114,8 @@ class ClusteredIndex:
         """Return ``k`` reference rows near to each of ``rows``, a function of each row alone."""
         check_columns(rows, self._shape[1])
         n_probe, n_jobs = QUERIES_PROBE * self._n_probe, self._request.n_jobs
-        return self._table(*self._index.query(rows, k, n_probe, n_jobs=n_jobs))
+        return self._table(*self._index.query(coordinates_in(self._space, rows), k, n_probe, n_jobs=n_jobs))
 
     def _table(self, indices: NDArray[np.int32], distances: NDArray[np.float32]) -> Neighbors:
-        return Neighbors(indices=indices, distances=distances, metric=self._request.metric)
+        found = self._space.distances(distances)
+        return Neighbors(indices=indices, distances=found, metric=self._request.metric)

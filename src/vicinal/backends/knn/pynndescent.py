@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.contract.data import MISSING, Neighbors
-from vicinal.contract.errors import InputError, did_you_mean, listing
+from vicinal.contract.errors import InputError
+from vicinal.contract.metrics import MINKOWSKI
 from vicinal.contract.requests import KnnRequest
 from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities, NoParams
 
-from .tables import check_columns, tidy
+from .tables import check_columns, tidy, unknown_metric
 
 EPSILON = 0.24
 """How far beyond the k-th distance a query searches: the wider of umap-learn's two values."""
@@ -40,7 +41,7 @@ SPEC = BackendSpec(
     name="pynndescent",
     target="vicinal.backends.knn.pynndescent:Backend",
     summary="Approximate, by nearest neighbour descent; any metric of pynndescent",
-    capabilities=Capabilities(inputs=("representation",), out_of_sample=True),
+    capabilities=Capabilities(inputs=("representation",), out_of_sample=True, metric_kwds=True),
     requires=("pynndescent",),
     install="pip install pynndescent",
     cite=(
@@ -74,13 +75,16 @@ class Backend:
         """Raise `InputError` for a name that is unknown to pynndescent, or does not do with two rows."""
         if function is not None:
             return
-        from pynndescent.distances import named_distances
-
-        allowed = set(named_distances) - UNUSABLE
+        allowed = known_metrics()
         if metric not in allowed:
-            hint = did_you_mean(metric, allowed)
-            msg = f"metric={metric!r} is unknown to knn='pynndescent'; allowed are {listing(allowed)}.{hint}"
-            raise InputError(msg)
+            raise InputError(unknown_metric(metric, "pynndescent", allowed))
+
+
+def known_metrics() -> set[str]:
+    """Return the names of the metrics that two rows are enough for."""
+    from pynndescent.distances import named_distances
+
+    return set(named_distances) - UNUSABLE
 
 
 class DescentIndex:
@@ -117,12 +121,22 @@ def _descend(request: KnnRequest) -> Any:
         request.representation,
         n_neighbors=min(request.k + 1, n_obs),
         metric=request.metric_function or request.metric,
+        metric_kwds=_kwds(request),
         n_trees=min(64, 5 + round(n_obs**0.5 / 20)),
         n_iters=max(5, round(np.log2(n_obs))),
         max_candidates=60,
         random_state=request.seed % 2**32,
         n_jobs=min(request.n_jobs, numba.config.NUMBA_NUM_THREADS),
     )
+
+
+def _kwds(request: KnnRequest) -> dict[str, Any]:
+    """Return the arguments of a metric: ``p`` of ``minkowski``, which are all that it takes safely."""
+    if "w" in request.metric_kwds or request.metric not in MINKOWSKI:
+        if request.metric_kwds:
+            raise InputError(f"knn='pynndescent' takes no weights, for metric={request.metric!r}; give knn='exact'")
+        return {}
+    return {"p": float(request.metric_kwds.get("p", 2.0))}
 
 
 @contextmanager

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from vicinal.contract.data import MISSING, Neighbors
-from vicinal.contract.errors import InputError
+from vicinal.contract.errors import InputError, did_you_mean, listing
+
+if TYPE_CHECKING:
+    from vicinal.kernels.metrics import Space
 
 ROWS_AT_ONCE = 65_536
 
@@ -63,6 +69,19 @@ def from_sparse(matrix: sparse.csr_matrix, k: int, *, metric: str, leave_out_sel
     distances = np.full(stored.shape, np.inf)
     indices[stored], distances[stored] = matrix.indices, matrix.data
     return tidy(indices, distances, k, metric=metric, leave_out_self=leave_out_self)
+
+
+def unknown_metric(metric: str, knn: str, known: Collection[str]) -> str:
+    """Return the message for a metric that a backend has not: what was meant, then what there is."""
+    return f"metric={metric!r} is unknown to knn={knn!r}.{did_you_mean(metric, known)} Allowed are {listing(known)}"
+
+
+def coordinates_in(space: Space, rows: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return rows in the coordinates of a metric, or raise `InputError` where they have none."""
+    try:
+        return space.of_rows(rows)
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def check_columns(rows: np.ndarray, n_features: int) -> None:
