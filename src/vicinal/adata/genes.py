@@ -21,6 +21,7 @@ from vicinal.pipeline.spool import new_rows
 from .dense import Flaws, check_real, check_shape, dense_rows, dense_values
 from .pieces import has_whole_rows, pieces, readable
 from .read import has_slot, slot_of
+from .slots import genes_in_raw
 from .stored import OnDisk
 
 LOADINGS = {"X_pca": "PCs", "pca": "pca"}
@@ -224,7 +225,8 @@ def read_components(
     stored = readable(stored, slot)
     check_real(stored, slot)
     given = list(map(str, adata.var_names))
-    match = match_genes(chain.names, given, chain.weights, min_overlap, others=_other_names(adata), otherwise=otherwise)
+    remedy = genes_in_raw(adata, chain.names) + otherwise
+    match = match_genes(chain.names, given, chain.weights, min_overlap, others=_other_names(adata), otherwise=remedy)
     check_preprocessing(chain.saw, some_rows(stored, N_LOOKED_AT), _log1p(adata), _shown(slot), otherwise)
     made = new_rows((adata.n_obs, chain.loadings.shape[1]), slot)
     flaws = Flaws(adata.n_obs)

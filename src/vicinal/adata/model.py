@@ -27,6 +27,7 @@ from .dense import check_shape, dense_values
 from .genes import N_CHECKED, check_same_pca, read_components, read_gene_chain
 from .keys import MapKeys, check_free, check_free_for_strangers, feature_names, map_keys, stranger_columns
 from .read import check_adata, check_writable, has_slot, read_layout, slot_of
+from .slots import adopt_hint, filled, raw_hint
 from .write import put_projection
 
 HANDLE = "model"
@@ -121,14 +122,14 @@ def find_handle(adata: ad.AnnData, key: str | None) -> tuple[str, Manifest]:
     """Return the key of the one map that carries a model, and its manifest."""
     keys = [name for name, entry in adata.uns.items() if _is_handle(entry)]
     if not keys:
-        raise ModelError("there is no model in adata.uns; make a map with vc.tl.embed(adata)")
+        hint = adopt_hint(adata, key)
+        raise ModelError(f"there is no model in adata.uns; make a map with vc.tl.embed(adata){hint and '.'}{hint}")
     if key is None and len(keys) > 1:
         raise ModelError(f"adata.uns holds several models, {listing(keys)}; name one with key=")
     chosen = keys[0] if key is None else key
     if chosen not in keys:
-        raise ModelError(
-            f"key={key!r} has no model in adata.uns; models are under {listing(keys)}.{did_you_mean(key, keys)}"
-        )
+        msg = f"key={key!r} has no model in adata.uns; models are under {listing(keys)}.{did_you_mean(key, keys)}"
+        raise ModelError(f"{msg}{adopt_hint(adata, key)}")
     return chosen, parse_handle(adata.uns[chosen][HANDLE])
 
 
@@ -189,8 +190,8 @@ def _slot_to_read(adata: ad.AnnData, chain: GeneChain | None, name: str, use_rep
     if use_rep is None:
         return chain.slot if chain is not None and _has_genes(adata, chain.slot) else name
     if not isinstance(use_rep, str) or not has_slot(adata, use_rep):
-        options = ["X", *adata.obsm, *adata.layers]
-        hint = did_you_mean(use_rep, options)
+        options = filled(adata)
+        hint = did_you_mean(use_rep, options) + raw_hint(adata, "adata_new")
         raise InputError(f"use_rep={use_rep!r} is not in adata_new; it has {listing(options)}.{hint}")
     return use_rep
 
@@ -222,7 +223,7 @@ def read_representation_like(
             f"the model reads {name!r}, which this AnnData has not; its obsm has {listing(adata.obsm)}. Compute it for"
             " these cells as it was for the reference (the same PCA or network), and store it under that name"
         )
-        raise InputError(msg)
+        raise InputError(f"{msg}.{hint}" if (hint := raw_hint(adata, "adata_new")) else msg)
     stored, columns = slot_of(adata, name), None
     check_shape(stored, name)
     if features is not None:

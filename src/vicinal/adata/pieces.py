@@ -10,6 +10,7 @@ from anndata.abc import CSCDataset, CSRDataset
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
+from .frames import without_frame
 from .stored import OnDisk, checked_blocks, checked_sparse
 
 PIECE_BYTES = 32 * 2**20
@@ -50,6 +51,7 @@ def readable(stored: Any, name: str) -> Any:
         return checked_blocks(stored, shown)
     if _is_on_disk(stored):
         return stored
+    stored = without_frame(stored, name)
     return np.asarray(stored.to_memory() if hasattr(stored, "to_memory") else stored)
 
 

@@ -23,6 +23,7 @@ from .dense import check_shape, dense_values
 from .keys import DEFAULT_NEIGHBORS, check_free, is_neighbors, map_keys
 from .labels import check_labels
 from .paga import read_paga
+from .slots import filled, raw_hint
 from .stored import StoredDistances, check_source, checked_rows
 
 MAX_RAW_COLUMNS = 50
@@ -182,11 +183,14 @@ def read_representation(
             return None, "no representation found: the map is made from the graph alone, without scores or projection"
         if isinstance(options.knn, tuple):
             return None, "neighbours given, no representation found: no scores or projection"
-        msg = (
-            f"no representation to find neighbours in: obsm has {listing(adata.obsm)}, .X has {adata.n_vars} columns"
-            f" (used as it is up to {MAX_RAW_COLUMNS}). Run sc.pp.pca(adata), or name one with use_rep="
+        x = (
+            ".X is empty"
+            if adata.X is None
+            else f".X has {adata.n_vars} columns (used as it is up to {MAX_RAW_COLUMNS})"
         )
-        raise InputError(msg)
+        msg = f"no representation to find neighbours in: obsm has {listing(adata.obsm)}, {x}"
+        remedy = raw_hint(adata) or " Run sc.pp.pca(adata), or name one with use_rep="
+        raise InputError(f"{msg}.{remedy}")
     is_known = known is not None and (known.name, known.n_pcs) == (name, n_pcs)
     return known if is_known else _read_slot(adata, name, n_pcs), why
 
@@ -256,8 +260,9 @@ def slot_of(adata: ad.AnnData, name: str) -> Any:
 def _check_slot(adata: ad.AnnData, name: str) -> None:
     if has_slot(adata, name):
         return
-    options = ["X", *adata.obsm, *adata.layers]
-    raise InputError(f"use_rep={name!r} is not in the AnnData; it has {listing(options)}.{did_you_mean(name, options)}")
+    options = filled(adata)
+    msg = f"use_rep={name!r} is not in the AnnData; it has {listing(options)}.{did_you_mean(name, options)}"
+    raise InputError(f"{msg}{raw_hint(adata)}")
 
 
 def read_init_arrays(adata: ad.AnnData, init: Any) -> dict[str, np.ndarray]:

@@ -10,6 +10,8 @@ from vicinal.adata.read import check_adata
 from vicinal.contract.arguments import checks_arguments
 from vicinal.contract.errors import InputError, did_you_mean, listing
 
+from ._drawable import drawable
+
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
@@ -65,6 +67,7 @@ def embedding(
         "legend_fontoutline": 2,
         "title": _title(adata, key, color),
     }
+    adata = drawable(adata, key, color, kwargs)
     return sc.pl.embedding(adata, key, color=color, ax=ax, show=show, **{**defaults, **kwargs})
 
 
@@ -80,6 +83,7 @@ def check_colors(
     *,
     use_raw: bool | None = None,
     gene_symbols: str | None = None,
+    layer: str | None = None,
     **_: Any,
 ) -> None:
     """Raise `InputError` unless each colour is a column of ``obs`` or a gene."""
@@ -87,7 +91,10 @@ def check_colors(
         raise InputError("color=[] names nothing; name columns of obs or genes, or leave it out for plain points")
     columns = list(adata.obs.columns)
     stored = adata.raw if adata.raw is not None and use_raw is not False else adata
-    genes = {*adata.var_names, *stored.var_names, *(adata.var.get(gene_symbols, ()) if gene_symbols else ())}
+    genes = {*stored.var_names, *(adata.var.get(gene_symbols, ()) if gene_symbols else ())}
+    genes |= set(adata.var_names)
+    if stored is adata and adata.X is None and layer is None:
+        genes = set()  # there are their names, but no values
     for name in [color] if color is None or isinstance(color, str) else color:
         if name is not None and name not in columns and name not in genes:
             msg = (

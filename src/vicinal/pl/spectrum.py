@@ -12,6 +12,7 @@ from vicinal.adata.read import check_adata
 from vicinal.contract.arguments import checks_arguments
 from vicinal.contract.errors import InputError, did_you_mean, listing
 
+from ._drawable import with_maps
 from .embedding import check_colors, embedding
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def spectrum(
     maps, factors = np.asarray(entry["snapshots"]), np.asarray(entry["exaggerations"])
     if maps.shape[2] < 2:
         raise InputError(f"the maps under {key!r} have 1 dimension; a scatter plot needs at least 2")
-    shown = _with_maps(adata, maps, color, kwargs)
+    shown = with_maps(adata, {f"map{i}": places for i, places in enumerate(maps)}, [color], kwargs)
     figure, grid = plt.subplots(1, len(maps), figsize=(PANEL * len(maps), PANEL), squeeze=False, layout="constrained")
     for i, (ax, factor) in enumerate(zip(grid[0], factors, strict=True)):
         beside = {} if i == len(maps) - 1 else {"legend_loc": "none", "colorbar_loc": None}
@@ -93,16 +94,3 @@ def _entry(adata: AnnData, key: str) -> Mapping[str, Any]:
         return adata.uns[key]
     msg = f"key={key!r} holds no spectrum in adata.uns; those with one are {listing(known)}.{did_you_mean(key, known)}"
     raise InputError(f"{msg} Make one with vc.tl.spectrum")
-
-
-def _with_maps(adata: AnnData, maps: np.ndarray, color: str | None, kwargs: dict[str, Any]) -> AnnData:
-    """Return an AnnData with the maps and the colour alone; what says where to find a gene is taken out."""
-    import anndata as ad
-    import scanpy as sc
-
-    where = {name: kwargs.pop(name) for name in ("layer", "gene_symbols", "use_raw") if name in kwargs}
-    found = {name: value for name, value in where.items() if value is not None}
-    obs = sc.get.obs_df(adata, [] if color is None else [color], **found)
-    colors = {name: adata.uns[name] for name in (f"{color}_colors",) if name in adata.uns}
-    obsm = {f"map{i}": places for i, places in enumerate(maps)}
-    return ad.AnnData(obs=obs, obsm=obsm, uns=colors)
