@@ -319,7 +319,7 @@ class TestRefuses:
 
     def test_what_is_not_there(self, model, new):
         refused(new, model, "use_rep='X_pcs' is not in adata_new", use_rep="X_pcs")
-        refused(new, model, "use_rep=3 is not in adata_new", use_rep=3)
+        refused(new, model, "use_rep=3 is not allowed; name a key of obsm", use_rep=3)
 
     @pytest.mark.parametrize("min_overlap", [0, 1.5, -1, "all", True, None, float("nan")])
     def test_overlaps_that_are_none(self, model, new, min_overlap):
