@@ -16,7 +16,7 @@ from openTSNE.affinity import joint_probabilities_nn
 from scipy import sparse
 
 from vicinal.api import Graph, GraphRequest, KnnRequest
-from vicinal.kernels.parallel import available_threads
+from vicinal.kernels.processors import available_threads
 from vicinal.plugin.manager import get_manager
 
 REPEATS = 5

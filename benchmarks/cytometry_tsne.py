@@ -25,7 +25,7 @@ from peers.peak import MIB, most, watch
 
 import vicinal as vc
 from vicinal._warmup import warmup
-from vicinal.kernels.parallel import available_threads
+from vicinal.kernels.processors import available_threads
 
 PHASES = [{"n": 500, "exaggeration": 12}, {"n": 750, "exaggeration": 4}]
 N_EPOCHS = [0, 500, 1250]

@@ -29,7 +29,7 @@ from peers.peak import MIB, most, watch
 
 import vicinal as vc
 from vicinal._warmup import warmup
-from vicinal.kernels.parallel import available_threads
+from vicinal.kernels.processors import available_threads
 
 SIZES = (70_000, 200_000, 500_000, 929_685)
 SEED, N_WARM = 0, 1000

@@ -16,7 +16,7 @@ from data import cytometry, fashion
 from scipy import sparse
 
 from vicinal.api import GraphRequest, KnnRequest, Neighbors
-from vicinal.kernels.parallel import available_threads
+from vicinal.kernels.processors import available_threads
 from vicinal.plugin.manager import get_manager
 
 REPEATS = 7

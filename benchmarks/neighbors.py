@@ -23,7 +23,7 @@ from peers.peak import MIB, most, watch
 
 from vicinal.api import KnnRequest
 from vicinal.kernels.knn import Reference, nearest_rows
-from vicinal.kernels.parallel import available_threads
+from vicinal.kernels.processors import available_threads
 from vicinal.plugin.manager import get_manager
 
 DATA = {"fashion": fashion, "cytometry": cytometry, "words": words}

@@ -24,7 +24,7 @@ from data import cytometry, fashion, fashion_labels
 
 from vicinal.api import Graph, GraphRequest, InitRequest, KnnRequest, OptimizeRequest
 from vicinal.backends.objective.umap import UmapObjective, UmapParams
-from vicinal.kernels.parallel import available_threads
+from vicinal.kernels.processors import available_threads
 from vicinal.pipeline.plan import plan_scores
 from vicinal.pipeline.run import measure, score_request
 from vicinal.plugin.manager import get_manager

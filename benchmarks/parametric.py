@@ -37,7 +37,7 @@ from optimizer import COLUMNS, Failed, quality
 from peers.peak import MIB
 
 from vicinal._warmup import warmup
-from vicinal.kernels.parallel import available_threads
+from vicinal.kernels.processors import available_threads
 
 FOLDER = Path(__file__).parent
 SCRIPT = FOLDER / "run_parametric.py"

@@ -19,7 +19,7 @@ from optimizer import COLUMNS, Failed
 from parametric import CELLS, Cells, Run, add_programs, command, programs, run, save, values, warm_up
 from peers.peak import MIB
 
-from vicinal.kernels.parallel import available_threads
+from vicinal.kernels.processors import available_threads
 
 STAGES = ("knn", "graph", "init", "optimizer", "score")
 SEED = 0

@@ -27,7 +27,7 @@ from data import as_cells, fashion
 from parametric import FIRST_NEW
 
 import vicinal as vc
-from vicinal.kernels.parallel import available_threads
+from vicinal.kernels.processors import available_threads
 from vicinal.models.inference import place
 
 MAPS: dict[str, dict[str, Any]] = {

@@ -32,7 +32,7 @@ from data import FOLDER, fashion, fashion_labels
 
 from vicinal.backends.score.label_accuracy import _majority
 from vicinal.kernels.knn import Reference, nearest_rows
-from vicinal.kernels.parallel import available_threads
+from vicinal.kernels.processors import available_threads
 
 SCRIPT = Path(__file__).with_name("peers") / "run_reuse.py"
 FIRST_NEW, K = 60_000, 15

@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from vicinal.api import Graph, GraphRequest, InitRequest, KnnRequest
 from vicinal.backends.init.linear_algebra import one_blas_thread
 from vicinal.backends.init.spectral import slowest_modes
-from vicinal.kernels.parallel import available_threads
+from vicinal.kernels.processors import available_threads
 from vicinal.plugin.manager import get_manager
 
 REPEATS = 3

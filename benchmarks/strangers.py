@@ -29,7 +29,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 
 from vicinal.kernels.knn import Reference, nearest_rows
-from vicinal.kernels.parallel import available_threads
+from vicinal.kernels.processors import available_threads
 from vicinal.models.strangers import find, learn
 
 LABELS = {

@@ -33,7 +33,8 @@ import vicinal as vc
 from vicinal.api import Graph, GraphRequest, InitRequest, KnnRequest, OptimizeRequest
 from vicinal.backends.objective.tsne import TsneObjective, TsneParams
 from vicinal.backends.optimizer.numba_fft import FftRun
-from vicinal.kernels.parallel import available_threads, workers
+from vicinal.kernels.parallel import workers
+from vicinal.kernels.processors import available_threads
 from vicinal.kernels.tsne import attract
 
 K = 90

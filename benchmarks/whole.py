@@ -27,7 +27,7 @@ from data import fashion, fashion_labels
 from optimizer import COLUMNS, quality
 
 from vicinal._warmup import warmup
-from vicinal.kernels.parallel import available_threads
+from vicinal.kernels.processors import available_threads
 
 OURS = """
 import sys

@@ -28,7 +28,7 @@ from .contract.stages import (
 )
 from .kernels.draws import alias_tables
 from .kernels.network import apply_layers
-from .kernels.parallel import available_threads
+from .kernels.processors import available_threads
 from .plugin.hookspecs import hookimpl
 
 __all__ = [

@@ -200,7 +200,7 @@ class TestTime:
         assert set(found.stage_seconds) == set(found.stage_peaks) - {"sort"}
 
     def test_epochs_and_cells_take_longer_and_threads_shorten(self, calibrated, monkeypatch):
-        monkeypatch.setattr("vicinal.pipeline.forecast.available_threads", lambda: 8)
+        monkeypatch.setattr("vicinal.pipeline.forecast.processors", lambda: 8)
         adata = cells(300)
         base = forecast(adata, n_epochs=100, n_jobs=1).stage_seconds["optimizer"]
         assert forecast(adata, n_epochs=200, n_jobs=1).stage_seconds["optimizer"] > 1.5 * base

@@ -16,7 +16,7 @@ from vicinal.contract.data import Layout
 from vicinal.contract.errors import InputError
 from vicinal.contract.options import EmbedOptions, Unset
 from vicinal.contract.source import Representation
-from vicinal.kernels.parallel import available_threads
+from vicinal.kernels.processors import available_threads
 from vicinal.models.inference import place
 from vicinal.models.manifest import parse_handle
 from vicinal.models.store import LANDMARKS, from_reference, handle_of

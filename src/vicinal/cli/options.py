@@ -39,7 +39,7 @@ EMBED_OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
         'the optimisation in parts, JSON: \'[{"n": 500, "learning_rate": 0.5}, …]\' (default: its own)',
     ),
     "random_state": (int, "the seed everything random is derived from"),
-    "n_jobs": (int, "threads (default: all processors)"),
+    "n_jobs": (int, "threads (default, and -1: all that the job may use)"),
     "labels": (str, "column of obs that the map is to follow, such as cell types (default: none)"),
     "key_added": (str, "key of the map in obsm and uns (default: X_METHOD and METHOD)"),
     "checkpoint": (Path, "keep the run in this file while it lasts; the same command goes on from it (default: none)"),

@@ -34,4 +34,4 @@ def add_keys(parser: argparse.ArgumentParser, several: str, default: str) -> Non
     """Add the options of a map's keys."""
     parser.add_argument("--key", metavar="NAME", help=f"the map, where {several}")
     parser.add_argument("--key-added", metavar="NAME", help=f"key in obsm and uns (default: {default})")
-    parser.add_argument("--n-jobs", type=int, metavar="N", help="threads (default: all processors)")
+    parser.add_argument("--n-jobs", type=int, metavar="N", help="threads (default, and -1: all that the job may use)")

@@ -23,7 +23,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--labels", metavar="COLUMN", help="column of obs for label_accuracy (default: none)")
     parser.add_argument("--use-rep", metavar="NAME", help="representation (default: the one recorded with the map)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the sample (default: %(default)s)")
-    parser.add_argument("--n-jobs", type=int, metavar="N", help="threads (default: all processors)")
+    parser.add_argument("--n-jobs", type=int, metavar="N", help="threads (default, and -1: all that the job may use)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--write", action="store_true", help="store the scores in FILE as well")
 

@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import numpy as np
-
-
-def available_threads() -> int:
-    """Return the processors this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
 
 
 def over_rows(work: Callable[[int, int], None], n_rows: int, n_jobs: int, *, chunk: int = 1024) -> None:

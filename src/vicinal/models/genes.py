@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vicinal.contract.errors import ModelError, listing
 from vicinal.kernels.network import apply_layers
-from vicinal.kernels.parallel import available_threads
+from vicinal.kernels.processors import threads_for
 
 from .manifest import Manifest
 
@@ -74,7 +74,7 @@ class GeneChain:
         loadings = self.loadings[present]
         # By the kernel too: a library's sum over genes has other bits on another machine.
         zero = _summed(self.mean[None, present], loadings, np.zeros_like(self.offset))[0]
-        return _summed(genes, loadings, self.offset - zero, n_jobs or available_threads())
+        return _summed(genes, loadings, self.offset - zero, threads_for(n_jobs))
 
 
 def _summed(

@@ -15,7 +15,8 @@ from vicinal.contract.requests import KnnRequest
 from vicinal.contract.seeds import child_seed
 from vicinal.contract.spec import BackendSpec
 from vicinal.contract.stages import Knn
-from vicinal.kernels.parallel import available_threads, over_rows
+from vicinal.kernels.parallel import over_rows
+from vicinal.kernels.processors import threads_for
 from vicinal.plugin.manager import get_manager
 
 from . import strangers
@@ -63,7 +64,7 @@ def place(model: Model, rows: NDArray[np.float32], *, module: Any = None, n_jobs
     InputError
         If rows are so far from the reference that float32 holds no distance, or have no defined one.
     """
-    n_jobs = n_jobs or available_threads()
+    n_jobs = threads_for(n_jobs)
     if model.fitted is not None:
         return _by_network(model, rows, module, n_jobs)
     if module is not None:
@@ -94,7 +95,7 @@ def find_strangers(
     """Return which rows are unlike the reference, or why that cannot be said; None where no level is given."""
     if level is None:
         return None
-    n_jobs = n_jobs or available_threads()
+    n_jobs = threads_for(n_jobs)
     known = model.familiarity(n_jobs)
     if known is None:
         return why_no_strangers(model)

@@ -13,7 +13,7 @@ from vicinal.contract.errors import InputError, ModelError, PluginError
 from vicinal.contract.network import FittedModel, FittedNetwork, NetworkRequest
 from vicinal.contract.spec import BackendSpec
 from vicinal.kernels.network import apply_layers
-from vicinal.kernels.parallel import available_threads
+from vicinal.kernels.processors import threads_for
 from vicinal.plugin.manager import get_manager
 
 from .manifest import Manifest
@@ -126,7 +126,7 @@ def apply_network(
     ModelError
         If a plugin is missing that is needed, or a user's network is not given again.
     """
-    n_jobs = n_jobs or available_threads()
+    n_jobs = threads_for(n_jobs)
     if module is None and network.layers:
         return apply_layers(network.layers, network.arrays, rows, n_jobs)
     name = manifest.backends.get("optimizer", "")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vicinal.contract.source import Source
-from vicinal.kernels.parallel import available_threads
+from vicinal.kernels.processors import processors
 from vicinal.plugin.report import BUILTIN_DISTRIBUTION
 
 from .calibration import read_calibration
@@ -167,7 +167,7 @@ class Cost:
 
     def seconds(self, size: Sizes, params: Any, unit: float) -> float:
         """Return the seconds it takes where one unit takes ``unit``."""
-        n_threads = max(1, min(size.n_jobs, available_threads()))
+        n_threads = max(1, min(size.n_jobs, processors()))
         return unit * self.work(size, params) * (self.alone + (1 - self.alone) / n_threads)
 
 

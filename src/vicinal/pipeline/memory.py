@@ -12,6 +12,7 @@ from typing import Any
 
 from vicinal.contract.errors import InputError
 from vicinal.contract.options import EmbedOptions
+from vicinal.kernels.control_groups import groups_of
 
 from .plan import Plan
 from .units import shown_bytes
@@ -22,6 +23,11 @@ ROOT = Path("/")
 FEWER_NEIGHBORS = 15
 WITHOUT_GRAPH = {"init": "sample_place", "n_epochs": 0}
 KIB = 1024
+NAMES = {
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+    2: ("memory.max", "memory.current", ""),
+}
+"""Of each version of control groups: the files of the limit and of what is used, and the prefix in ``memory.stat``."""
 
 logger = logging.getLogger("vicinal")
 
@@ -129,22 +135,8 @@ def _host_memory() -> Memory | None:
 
 def _left_in_groups() -> Iterator[int]:
     """Yield what is left below each limit that Linux's control groups, versions 1 and 2, set this process."""
-    try:
-        groups = [line.split(":", 2) for line in (ROOT / "proc/self/cgroup").read_text().splitlines()]
-    except OSError:
-        return
-    for _, controllers, group in (parts for parts in groups if len(parts) == 3):
-        if not controllers:
-            base, names = ROOT / "sys/fs/cgroup", ("memory.max", "memory.current", "")
-        elif "memory" in controllers.split(","):
-            base, names = ROOT / "sys/fs/cgroup/memory", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
-        else:
-            continue
-        # In a container the group's own folder may be mounted as the base, and its path lead nowhere.
-        folder = base / group.strip("/")
-        for above in (folder, *folder.parents):
-            if above == base or base in above.parents:
-                yield from _left(above, *names)
+    for version, folder in groups_of("memory", ROOT):
+        yield from _left(folder, *NAMES[version])
 
 
 def _left(folder: Path, limit: str, usage: str, prefix: str) -> Iterator[int]:

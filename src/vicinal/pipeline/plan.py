@@ -21,7 +21,7 @@ from vicinal.contract.showing import refused
 from vicinal.contract.source import Source, StoredNeighbors
 from vicinal.contract.spec import METHOD_OF_STAGE, BackendSpec, Capabilities, Preset
 from vicinal.contract.stages import SubMap
-from vicinal.kernels.parallel import available_threads
+from vicinal.kernels.processors import threads_for
 from vicinal.plugin.manager import Manager, get_manager
 
 from . import metric, policy
@@ -205,7 +205,7 @@ def make_plan(source: Source, options: EmbedOptions, manager: Manager | None = N
         n_neighbors=n_neighbors,
         **metric.of_plan(options),
         random_state=int(options.random_state),
-        n_jobs=options.n_jobs or available_threads(),
+        n_jobs=threads_for(options.n_jobs),
         stages=stages,
         scores=tuple(c for c in chosen if c.stage == "score"),
         representation=source.representation.name if source.representation else None,
@@ -355,7 +355,7 @@ def plan_neighbors(source: Source, options: EmbedOptions, manager: Manager | Non
         n_neighbors=n_neighbors,
         **metric.of_plan(options),
         random_state=int(options.random_state),
-        n_jobs=options.n_jobs or available_threads(),
+        n_jobs=threads_for(options.n_jobs),
         stages={c.stage: c for c in chosen},
         scores=(),
         representation=source.representation.name if source.representation else None,
@@ -696,11 +696,26 @@ def check_options(options: EmbedOptions) -> None:
             f"random_state={options.random_state!r} is not allowed; give an integer: every map here is made from a seed"
         )
         raise InputError(msg)
+<<<<<<< HEAD
     if options.n_jobs is not None and (not _is_integer(options.n_jobs) or options.n_jobs < 1):
         raise InputError(
             f"n_jobs={options.n_jobs!r} is not allowed; give a positive integer, or None for all processors"
         )
     metric.check_options(options)
+=======
+    if options.n_jobs is not None and not _is_number_of_jobs(options.n_jobs):
+        msg = f"n_jobs={options.n_jobs!r} is not allowed; give a positive integer, or None or -1 for all processors"
+        raise InputError(msg)
+    if callable(options.metric):
+        require_jitted("metric", options.metric, "(x, y) -> distance")
+    elif not isinstance(options.metric, str):
+        msg = f"metric is a {type(options.metric).__name__}; give a metric's name, such as 'euclidean', or a function"
+        raise InputError(msg)
+>>>>>>> 9b59e0b (Threads: the environment, the batch system and a container's quota of processors are heard; n_jobs=-1 means all)
+
+
+def _is_number_of_jobs(value: Any) -> bool:
+    return _is_integer(value) and (value >= 1 or value == -1)
 
 
 def _is_integer(value: Any) -> bool:

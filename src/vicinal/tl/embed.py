@@ -115,7 +115,8 @@ def embed(
         The seed everything random here is derived from: an integer, or what else `numpy.random.default_rng` takes, of
         which the seed recorded is made; a generator gives its next integer. None means 0.
     n_jobs
-        Threads; None for all processors. Where every chosen backend is deterministic, the map does not depend on it.
+        Threads; None and -1 for all processors that the container, the job and ``OMP_NUM_THREADS`` allow. Where
+        every chosen backend is deterministic, the map does not depend on it.
     key_added
         Key for both ``obsm`` and ``uns``; None for ``X_{method}`` and ``{method}``.
     fixed

@@ -82,7 +82,7 @@ def project(
     park_strangers
         Give flagged cells NaN for a place.
     n_jobs
-        Threads; None for all processors.
+        Threads; None and -1 for all processors that the container, the job and ``OMP_NUM_THREADS`` allow.
     copy
         Return a copy with the map instead of writing to ``adata_new``.
 

@@ -62,7 +62,7 @@ def reconstruct(
         Where to write: a key of ``obsm``, with ``genes`` a layer; None for the representation's name, or
         ``"genes"``, with ``_reconstructed``.
     n_jobs
-        Threads; None for all processors.
+        Threads; None and -1 for all processors that the container, the job and ``OMP_NUM_THREADS`` allow.
     copy
         Return a copy instead of writing to ``adata``.
 

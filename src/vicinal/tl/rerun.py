@@ -50,7 +50,7 @@ def rerun(
     key_added
         Key for both ``obsm`` and ``uns``; None for ``"{key}_rerun"``, so that the stored map stays.
     n_jobs
-        Threads; None for all processors.
+        Threads; None and -1 for all processors that the container, the job and ``OMP_NUM_THREADS`` allow.
     copy
         Leave ``adata`` alone and return a copy with the map.
     **again

@@ -17,7 +17,7 @@ from vicinal.contract.metrics import checked_kwds
 from vicinal.contract.options import EmbedOptions
 from vicinal.contract.requests import ScoreRequest
 from vicinal.contract.seeds import child_seed
-from vicinal.kernels.parallel import available_threads
+from vicinal.kernels.processors import threads_for
 from vicinal.pipeline.metric import stored_metric, why_not_measured
 from vicinal.pipeline.neighborhoods import Metric, comparable
 from vicinal.pipeline.plan import check_options, plan_scores
@@ -56,7 +56,7 @@ def score(
     random_state
         Seed of the sample, as for `vicinal.tl.embed`.
     n_jobs
-        Threads; None for all processors.
+        Threads; None and -1 for all processors that the container, the job and ``OMP_NUM_THREADS`` allow.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def score(
         metric=_metric(made_with, given_rep=given_rep),
         labels=None if codes is None else rows.sort_rows(codes),
         seed=child_seed(random_state, "score"),
-        n_jobs=n_jobs or available_threads(),
+        n_jobs=threads_for(n_jobs),
         n_sample=n_sample,
     )
     scores: dict[str, float] = {}

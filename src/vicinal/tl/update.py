@@ -80,7 +80,7 @@ def update(
     encoder
         The network of a parametric map that was made with the user's own.
     n_jobs
-        Threads; None for all processors.
+        Threads; None and -1 for all processors that the container, the job and ``OMP_NUM_THREADS`` allow.
     copy
         Return a copy with the map instead of writing to ``adata_all``.
     **params
