@@ -26,6 +26,7 @@ from vicinal.models.strangers import Strangers
 from .dense import check_shape, dense_values
 from .genes import N_CHECKED, check_same_pca, read_components, read_gene_chain
 from .keys import MapKeys, check_free, check_free_for_strangers, feature_names, map_keys, stranger_columns
+from .kinds import is_mudata
 from .read import check_adata, check_writable, has_slot, read_layout, slot_of
 from .slots import adopt_hint, filled, raw_hint
 from .write import put_projection
@@ -54,7 +55,7 @@ def model_from_adata(
     InputError
         If the map or its representation is no longer there.
     """
-    if not isinstance(adata, ad.AnnData):
+    if not (isinstance(adata, ad.AnnData) or is_mudata(adata)):
         raise InputError(
             f"model is a {type(adata).__name__}; expected a Model, the path of one, or an AnnData that carries one"
         )

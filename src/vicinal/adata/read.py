@@ -21,6 +21,7 @@ from vicinal.plugin.manager import get_manager
 
 from .dense import check_shape, dense_values
 from .keys import DEFAULT_NEIGHBORS, check_free, is_neighbors, map_keys
+from .kinds import check_kind_of_object, layers_of, values_of
 from .labels import check_labels
 from .paga import read_paga
 from .slots import filled, raw_hint
@@ -67,10 +68,9 @@ def read(adata: ad.AnnData, options: EmbedOptions, known: Representation | None 
     )
 
 
-def check_adata(adata: object) -> None:
-    """Raise `InputError` unless given an AnnData with cells."""
-    if not isinstance(adata, ad.AnnData):
-        raise InputError(f"adata is a {type(adata).__name__}; expected an AnnData")
+def check_adata(adata: Any) -> None:
+    """Raise `InputError` unless given an AnnData, or a MuData, with cells."""
+    check_kind_of_object(adata)
     if adata.n_obs == 0:
         raise InputError("adata has no cells (n_obs = 0); at least one is needed")
     if adata.is_view:
@@ -233,7 +233,7 @@ def _choose_representation(
     for name in ("X_pca", "pca"):
         if name in adata.obsm:
             return name, _first_columns(adata, name, options, recorded), f"representation {name!r}: the PCA{gone}"
-    if 0 < adata.n_vars <= MAX_RAW_COLUMNS and adata.X is not None:
+    if 0 < adata.n_vars <= MAX_RAW_COLUMNS and values_of(adata) is not None:
         return "X", options.n_pcs, f"representation .X: it has only {adata.n_vars} columns{gone}"
     return None, None, ""
 
@@ -247,14 +247,14 @@ def _first_columns(adata: ad.AnnData, name: str, options: EmbedOptions, recorded
 
 def has_slot(adata: ad.AnnData, name: str) -> bool:
     """Tell whether a representation of this name is there."""
-    return name in adata.obsm or name in adata.layers or (name == "X" and adata.X is not None)
+    return name in adata.obsm or name in layers_of(adata) or (name == "X" and values_of(adata) is not None)
 
 
 def slot_of(adata: ad.AnnData, name: str) -> Any:
     """Return the values of a representation, still in the form they are stored in."""
     if name in adata.obsm:
         return adata.obsm[name]
-    return adata.X if name == "X" else adata.layers[name]
+    return adata.X if name == "X" else layers_of(adata)[name]
 
 
 def _check_slot(adata: ad.AnnData, name: str) -> None:

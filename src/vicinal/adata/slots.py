@@ -7,18 +7,20 @@ from typing import Any
 
 import anndata as ad
 
+from .kinds import layers_of, values_of
+
 MOST_OF_A_MAP = 3
 """Columns of an array that is likely to be a map."""
 
 
 def filled(adata: ad.AnnData) -> list[str]:
     """Return the names by which representations can be chosen, of slots that hold something."""
-    return ["X"] * (adata.X is not None) + [*adata.obsm, *(name for name in adata.layers if name is not None)]
+    return ["X"] * (values_of(adata) is not None) + [*adata.obsm, *(n for n in layers_of(adata) if n is not None)]
 
 
 def raw_hint(adata: ad.AnnData, named: str = "adata") -> str:
     """Return a sentence on how to take the genes of ``.raw``, where there are some and ``.X`` is empty."""
-    if adata.raw is None or adata.X is not None:
+    if adata.raw is None or values_of(adata) is not None:
         return ""
     return f" The genes are in .raw; {named}.raw.to_adata() is an AnnData of them"
 

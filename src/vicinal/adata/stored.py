@@ -14,6 +14,8 @@ from vicinal.contract.data import MISSING, Neighbors
 from vicinal.contract.errors import InputError
 from vicinal.kernels.csr import IN_MEMORY, ON_DISK, index_flaw, indptr_flaw, structure_flaw
 
+from .kinds import layers_of, values_of
+
 CHECKED = ("csr", "csc", "coo")
 REMEDY = "Read the file anew, or compute it again"
 
@@ -60,10 +62,12 @@ def checked_blocks(stored: Any, name: str) -> Any:
 
 def check_source(view: ad.AnnData) -> None:
     """Check what a view is taken from: anndata lets scipy take rows of it at each access."""
-    source = getattr(view, "_adata_ref", None)
+    source = getattr(view, "_adata_ref", getattr(view, "_mudata_ref", None))
     if source is None or source.isbacked:
         return
-    slots = {"X": source.X} | {f"layers[{key!r}]": value for key, value in source.layers.items()}
+    slots = {"X": values_of(source)} | {
+        f"layers[{key!r}]": value for key, value in layers_of(source).items() if key is not None
+    }
     for group in ("obsm", "obsp"):
         slots |= {f"{group}[{key!r}]": value for key, value in getattr(source, group).items()}
     for name, value in slots.items():
@@ -84,10 +88,10 @@ class StoredDistances:
 
     def __init__(self, matrix: sparse.csr_matrix, n_jobs: int | None = None) -> None:
         from vicinal.kernels.nearest_first import count_neighbors
-        from vicinal.kernels.parallel import available_threads
+        from vicinal.kernels.processors import threads_for
 
         self._arrays = matrix.indptr, matrix.indices, matrix.data
-        self._n_jobs = n_jobs if isinstance(n_jobs, int) and n_jobs > 0 else available_threads()
+        self._n_jobs = threads_for(n_jobs)
         self.counts = count_neighbors(*self._arrays, n_jobs=self._n_jobs)
 
     def table(self) -> Neighbors:

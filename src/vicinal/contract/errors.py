@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import numbers
 from collections.abc import Iterable
 
 
@@ -30,13 +31,25 @@ class ModelError(VicinalError, ValueError):
     """A model file, or the model in an AnnData, cannot be used."""
 
 
-def did_you_mean(name: object, options: Iterable[str]) -> str:
-    """Return `` Did you mean 'x'?`` for the nearest option, upper or lower case, or an empty string."""
-    lowered = {option.lower(): option for option in options}
+def did_you_mean(name: object, options: Iterable[object]) -> str:
+    """Return `` Did you mean 'x'?`` for the nearest option, upper or lower case, or an empty string.
+
+    Options may be numbers, as names of columns are at times.
+    """
+    lowered = {str(option).lower(): option for option in options if option is not None}
     near = difflib.get_close_matches(str(name).lower(), list(lowered), n=1, cutoff=0.6)
-    return f" Did you mean {lowered[near[0]]!r}?" if near else ""
+    return f" Did you mean {shown_name(lowered[near[0]])}?" if near else ""
 
 
 def listing(names: Iterable[object]) -> str:
-    """Return the names sorted, quoted and comma-separated, or ``none``."""
-    return ", ".join(sorted(repr(str(name)) for name in names)) or "none"
+    """Return the names sorted and comma-separated, text quoted and numbers not, or ``none``.
+
+    None, the name under which new versions of anndata keep ``.X`` among the layers, is left out.
+    """
+    shown = (shown_name(name) for name in names if name is not None)
+    return ", ".join(sorted(shown)) or "none"
+
+
+def shown_name(name: object) -> str:
+    """Return a name as it stands in code: text quoted, numbers as they are."""
+    return str(name) if isinstance(name, numbers.Number) else repr(str(name))

@@ -27,7 +27,7 @@ def groups_of(controller: str, root: Path) -> Iterator[tuple[int, Path]]:
             # Some systems mount "cpu,cpuacct" under that name alone.
             names = dict.fromkeys([controller, controllers])
             bases = [base for name in names if (base := root / "sys/fs/cgroup" / name).is_dir()]
-            yield from _with_those_above(1, *bases[:1], group) if bases else ()
+            yield from _with_those_above(1, bases[0], group) if bases else ()
 
 
 def _with_those_above(version: int, base: Path, group: str) -> Iterator[tuple[int, Path]]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from vicinal.adata.keys import keys_of_basis
+from vicinal.adata.kinds import to_draw
 from vicinal.adata.read import check_adata
 from vicinal.contract.arguments import checks_arguments
 from vicinal.contract.errors import InputError, did_you_mean, listing
@@ -57,6 +58,7 @@ def embedding(
     import scanpy as sc
 
     check_adata(adata)
+    adata = to_draw(adata)
     color = color if color is None or isinstance(color, str) else list(color)
     key = keys_of_basis(adata, basis).obsm
     _check_dimensions(adata, key)
