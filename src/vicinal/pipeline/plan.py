@@ -696,22 +696,10 @@ def check_options(options: EmbedOptions) -> None:
             f"random_state={options.random_state!r} is not allowed; give an integer: every map here is made from a seed"
         )
         raise InputError(msg)
-<<<<<<< HEAD
-    if options.n_jobs is not None and (not _is_integer(options.n_jobs) or options.n_jobs < 1):
-        raise InputError(
-            f"n_jobs={options.n_jobs!r} is not allowed; give a positive integer, or None for all processors"
-        )
-    metric.check_options(options)
-=======
     if options.n_jobs is not None and not _is_number_of_jobs(options.n_jobs):
         msg = f"n_jobs={options.n_jobs!r} is not allowed; give a positive integer, or None or -1 for all processors"
         raise InputError(msg)
-    if callable(options.metric):
-        require_jitted("metric", options.metric, "(x, y) -> distance")
-    elif not isinstance(options.metric, str):
-        msg = f"metric is a {type(options.metric).__name__}; give a metric's name, such as 'euclidean', or a function"
-        raise InputError(msg)
->>>>>>> 9b59e0b (Threads: the environment, the batch system and a container's quota of processors are heard; n_jobs=-1 means all)
+    metric.check_options(options)
 
 
 def _is_number_of_jobs(value: Any) -> bool:
