@@ -14,6 +14,10 @@ Layout: TypeAlias = NDArray[np.float32]
 
 MISSING = -1
 """Index of a neighbour that is not there; its distance is infinite."""
+FARTHEST = 1e18
+"""Largest coordinate of a layout: squared distances beyond are infinite as float32."""
+MOST_EPOCHS = 10_000_000
+"""More than any map takes; beyond, a run would only hang."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vicinal.contract.data import MISSING, Graph, Neighbors
+from vicinal.contract.data import FARTHEST, MISSING, Graph, Neighbors
 
 
 def check_neighbors(found: Any, n_obs: int, k: int) -> str:
@@ -62,7 +62,10 @@ def check_layout(layout: Any, n_obs: int, n_components: int) -> str:
     if layout.shape != (n_obs, n_components):
         return f"the layout has shape {layout.shape}, expected {(n_obs, n_components)}"
     bad = int((~np.isfinite(layout)).any(axis=1).sum())
-    return f"the layout is not finite for {bad} cells" if bad else ""
+    if bad:
+        return f"the layout is not finite for {bad} cells"
+    far = int((np.abs(layout) > FARTHEST).any(axis=1).sum())
+    return f"the layout has {far} cells farther than {FARTHEST:g} from 0: they have left the map" if far else ""
 
 
 def check_scores(scores: Any) -> str:

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from vicinal.contract.data import MOST_EPOCHS
 from vicinal.contract.errors import InputError, did_you_mean, listing
+from vicinal.contract.showing import described
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +59,9 @@ def _phase(i: int, given: Any, allowed: str) -> Phase:
     if "n" not in given:
         raise InputError(f"phases[{i}]={dict(given)!r} has no 'n', the number of its epochs; {allowed}")
     n = given["n"]
-    if not _is_integer(n) or n < 1:
-        raise InputError(f"phases[{i}] has n={n!r}, which is not allowed; give a number of epochs, 1 or more")
+    if not _is_integer(n) or not 1 <= n <= MOST_EPOCHS:
+        allowed = f"give a number of epochs, 1 or more and at most {MOST_EPOCHS:,}"
+        raise InputError(f"phases[{i}] has n={described(n)}, which is not allowed; {allowed}")
     plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
     return Phase(n=int(n), overrides={name: plain[name] for name in sorted(plain) if name != "n"})
 

@@ -14,8 +14,10 @@ from anndata import AnnData
 
 from vicinal.adata.read import check_adata
 from vicinal.contract.arguments import checks_arguments
+from vicinal.contract.data import MOST_EPOCHS
 from vicinal.contract.errors import InputError
 from vicinal.contract.options import EmbedOptions
+from vicinal.contract.showing import refused
 from vicinal.contract.source import EmbedResult
 from vicinal.pipeline.phases import read_phases
 
@@ -124,8 +126,10 @@ def make_spectrum(
             raise InputError(f"{name} is not allowed here: {why}")
     check_adata(adata)
     factors = _factors(usual_exaggerations(adata.n_obs) if exaggerations is None else exaggerations)
-    if not isinstance(n_epochs, numbers.Integral) or isinstance(n_epochs, bool) or n_epochs < 1:
-        raise InputError(f"n_epochs={n_epochs!r} is not allowed; give the steps for each map, 1 or more")
+    is_whole = isinstance(n_epochs, numbers.Integral) and not isinstance(n_epochs, bool)
+    if not is_whole or not 1 <= n_epochs <= MOST_EPOCHS:
+        allowed = f"give the steps for each map, 1 or more, at most {MOST_EPOCHS:,}"
+        raise InputError(f"{refused('n_epochs', n_epochs)}; {allowed}")
     phases = read_phases([{"n": n_epochs, "exaggeration": factor} for factor in factors if math.isfinite(factor)])
     ends = [0] * math.isinf(factors[0]) + list(itertools.accumulate(phase.n for phase in phases))
     if math.isinf(factors[0]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vicinal.contract.data import Layout
+from vicinal.contract.data import FARTHEST, Layout
 from vicinal.contract.errors import InputError
 from vicinal.contract.requests import InitRequest
 from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities, NoParams
@@ -44,5 +44,8 @@ class Backend:
         bad = int((~np.isfinite(layout)).any(axis=1).sum())
         if bad:
             msg = f"init: the positions of {bad} cells are NaN or infinite as float32; give every cell a finite place"
+            raise InputError(msg)
+        if far := int((np.abs(layout) > FARTHEST).any(axis=1).sum()):
+            msg = f"init: the positions of {far} cells are farther than {FARTHEST:g} from 0; scale them down"
             raise InputError(msg)
         return layout

@@ -66,7 +66,7 @@ class UmapParams:
         require_number("spread", self.spread, low=0, above=True)
         require_number("min_dist", self.min_dist, low=0)
         require_number("repulsion_strength", self.repulsion_strength, low=0)
-        require_number("negative_sample_rate", self.negative_sample_rate, low=0)
+        require_number("negative_sample_rate", self.negative_sample_rate, low=0, high=10_000)
         if self.min_dist > self.spread:
             msg = f"min_dist={self.min_dist} is larger than spread={self.spread}; give a min_dist of at most spread"
             raise InputError(msg)

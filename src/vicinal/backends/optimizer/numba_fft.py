@@ -18,7 +18,7 @@ from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities
 from vicinal.contract.stages import NormalizedForm
 from vicinal.kernels.parallel import workers
 
-from .checks import check_sizes, require_epochs, require_epochs_left, require_override
+from .checks import check_sizes, require_epochs, require_epochs_left, require_override, require_places
 from .repulsion import CELLS_A_PART, LOST, parts, repulsion_of, summed
 from .schedule import read_only
 
@@ -34,6 +34,8 @@ OVERRIDES = ("exaggeration", "learning_rate", "momentum", "max_step")
 ARRANGED_AT = (0, 50, 150, 350, 600)
 """Epochs at which cells are put in the order of their places, and after that as often as the last two are apart."""
 LOSS_POINTS = 20
+SMALLEST = 1e-12
+"""Extent of a layout that is no single point: forces in a smaller one vanish in float32."""
 AUTO = "auto"
 
 
@@ -126,6 +128,7 @@ class NumbaFft:
             problem = f"has kernels of the family {FAMILY!r}, not {getattr(form, 'family', type(form).__name__)!r}"
             raise StageError("optimizer", SPEC.name, f"{problem}; choose another objective or optimizer")
         check_sizes(request)
+        require_places("the first layout", request.layout, smallest=SMALLEST)
         return FftRun(request, float(form.parameters[0]), self.params)
 
 
@@ -248,6 +251,7 @@ class FftRun:
             given = f"arrays of shapes {[part.shape for part in found]} and {order.shape} at epoch {epoch}"
             expected = f"{shape}, an order of {shape[0]} cells, and an epoch up to {self.n_epochs}"
             raise InputError(f"state={given} is not allowed; expected {expected}")
+        require_places("the layout of the state", found[0], smallest=SMALLEST)
         order = order.astype(np.int32)
         self._now = State(int(epoch), float(steady[0]), int(steady[1]), order, *(part[order] for part in found))
 
@@ -395,7 +399,8 @@ def morton_order(places: Layout) -> NDArray[np.int64]:
     """Return the order of the cells along a curve that keeps near places near (Morton 1966): bits in turn."""
     low, extent = places.min(axis=0), np.ptp(places, axis=0).max()
     n_bits = 30 // places.shape[1]
-    cells = ((places - low) * ((2**n_bits - 1) / (extent if extent > 0 else 1))).astype(np.int64)
+    scale = (2**n_bits - 1) / extent if extent > SMALLEST else 0  # below, it would be infinite
+    cells = ((places - low) * scale).astype(np.int64)
     codes = np.zeros(len(places), dtype=np.int64)
     for bit in range(n_bits):
         for axis in range(places.shape[1]):

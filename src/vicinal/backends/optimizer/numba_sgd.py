@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from vicinal.contract.requests import OptimizeRequest
 from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities
 from vicinal.contract.stages import CoefficientForm, KernelForm, MetricForm, Objective
 
-from .checks import check_sizes, require_epochs, require_epochs_left, require_override
+from .checks import check_sizes, require_epochs, require_epochs_left, require_override, require_places
 from .schedule import Schedule, read_only, rounds
 
 SMALL_UP_TO = 10_000
@@ -31,6 +32,8 @@ way across the map, the uses of each are spread over several passes, so that mov
 GENERIC_SERIAL_UP_TO = 256
 GENERIC_OVERRIDES = ("learning_rate", "negative_sample_rate")
 OVERRIDES = (*GENERIC_OVERRIDES, "repulsion_strength")
+LARGEST = {"learning_rate": 1e6, "negative_sample_rate": 1e4}
+"""With more, cells only leave the map, or an epoch does not come to its end."""
 FORMS = ("kernel", "metric", "coefficients")
 """The forms of an objective, fastest first."""
 FAMILY, STRENGTH = "umap", 2  # its parameters: a, b, repulsion strength
@@ -54,7 +57,7 @@ class NumbaSgdParams:
     def __post_init__(self) -> None:
         if self.n_epochs is not None:
             require_epochs(self.n_epochs)
-        require_number("learning_rate", self.learning_rate, low=0)
+        require_number("learning_rate", self.learning_rate, low=0, high=LARGEST["learning_rate"])
 
 
 class NumbaSgd:
@@ -179,6 +182,7 @@ class SgdRun:
             given = f"a layout of shape {layout.shape} at epoch {epoch}"
             msg = f"state={given} is not allowed; expected {self._layout.shape} and an epoch up to {self.n_epochs}"
             raise InputError(msg)
+        require_places("the layout of the state", layout)
         self._now = (int(epoch), self._schedule.arranged(layout), self._moved)
 
     def _width(self) -> tuple[int, int]:
@@ -340,7 +344,7 @@ def _either(value: float | None, default: float) -> float:
 def _check_overrides(overrides: Mapping[str, Any], allowed: Sequence[str]) -> None:
     for name, value in overrides.items():
         require_override(name, value, allowed)
-        require_number(name, value, low=0)
+        require_number(name, value, low=0, high=LARGEST.get(name, math.inf))
 
 
 SPEC = BackendSpec(

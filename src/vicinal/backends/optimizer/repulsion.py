@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.contract.data import Layout
+from vicinal.contract.data import FARTHEST, Layout
 from vicinal.contract.errors import InputError
 
 PAIRS_UP_TO = 4000
@@ -29,6 +29,8 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 FINEST, WIDEST = 0.15, 0.355
 """Widths of an interval of the grid. The kernel falls over a distance of 1 whatever the extent of the map, so the error
 of the gradient depends on the width: `benchmarks/tsne.py gradient`."""
+NARROWEST = 1e-8
+"""One over it, and its square beside 1, are still numbers that are something in the precision they are taken in."""
 WIDENING = 1.12
 """Ratio of one width to the next: with few of them, a spectrum serves for many steps."""
 FEWEST_INTERVALS = 48
@@ -85,6 +87,8 @@ class Pairs:
         """Write the gradient of each cell's sum of the kernel over the others; return the sum over all pairs."""
         from vicinal.kernels.tsne import repel, repel_tailed
 
+        if not np.abs(places).max(initial=0) <= FARTHEST:  # NaN is not, either
+            raise InputError(LOST)
         others = np.zeros((3, self._n_others), dtype=np.float32)
         others[: places.shape[1]] = places[self._drawn(epoch)].T
 
@@ -128,6 +132,8 @@ class Box:
         if not survey(places, low, high):
             raise InputError(LOST)
         low, high = low.astype(np.float64), high.astype(np.float64)
+        if max(-low.min(), high.max()) > FARTHEST:
+            raise InputError(LOST)
         width = _width(float((high - low).max()), n_components)
         n_nodes = np.floor((high - low) / width).astype(int) + BEYOND
         shape = tuple(-(-int(n) // STEP) * STEP for n in n_nodes)
@@ -144,7 +150,7 @@ def _width(extent: float, n_components: int) -> float:
         width = min(FINEST * WIDENING ** math.ceil(math.log(coarse / FINEST, WIDENING)), WIDEST)
     elif 0 < fine < FINEST:
         width = FINEST * WIDENING ** math.floor(math.log(fine / FINEST, WIDENING))
-    return max(width, extent / (MOST_NODES[n_components] - BEYOND - STEP))
+    return max(width, NARROWEST, extent / (MOST_NODES[n_components] - BEYOND - STEP))
 
 
 class Grid:
