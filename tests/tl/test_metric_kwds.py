@@ -163,7 +163,7 @@ class TestStoredNeighbors:
         ({"metric": "minkowski", "metric_kwds": {"p": "one"}}, "is no number"),
         ({"metric": "minkowski", "metric_kwds": {"p": 2, "w": [1, 2]}}, r"shape \(2,\); .* of shape \(5,\)"),
         ({"metric": "minkowski", "metric_kwds": {"w": [1, 2, 3, 4, -1]}}, "holds -1; .*at least 0"),
-        ({"metric": "minkowski", "metric_kwds": [1]}, r"metric_kwds=\[1\] is not allowed; give a mapping"),
+        ({"metric": "minkowski", "metric_kwds": [1]}, r"metric_kwds=\[1\] is not allowed; give"),
         ({"metric": "seuclidean"}, r"needs V, the variance of each column; give metric_kwds=\{'V': ...\}"),
         ({"metric": "seuclidean", "metric_kwds": {"V": [1, 1, 0, 1, 1]}}, "numbers above 0"),
         ({"metric": "mahalanobis"}, "needs VI"),

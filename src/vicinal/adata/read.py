@@ -12,6 +12,7 @@ from scipy import sparse
 
 from vicinal.contract.data import Graph, Neighbors
 from vicinal.contract.errors import InputError, did_you_mean, listing
+from vicinal.contract.metrics import PRECOMPUTED
 from vicinal.contract.options import EmbedOptions
 from vicinal.contract.source import Representation, Source, StoredNeighbors
 from vicinal.pipeline.plan import stored_neighbors_wanted
@@ -177,6 +178,8 @@ def read_representation(
     adata: ad.AnnData, options: EmbedOptions, stored: StoredNeighbors | None, known: Representation | None = None
 ) -> tuple[Representation | None, str]:
     """Return the representation and a note on why it; None where none is found and none is needed."""
+    if isinstance(options.metric, str) and options.metric == PRECOMPUTED and isinstance(options.knn, tuple):
+        return None, "distances given: no scores or projection"
     name, n_pcs, why = _choose_representation(adata, options, stored)
     if name is None:
         if stored is not None and (stored.graph is not None or stored.neighbors is not None):

@@ -26,6 +26,9 @@ PAIRWISE_UP_TO = 10_000
 PAIRWISE_COLUMNS = 50
 """Columns up to which that is so; of more, cells are fewer."""
 
+BINARY_UP_TO = 20_000
+"""Cells up to which exact compares all pairs by sparse products, whatever the number of columns."""
+
 SPECTRAL_UP_TO = 500_000
 """Cells up to which the eigenvectors of the graph are found sooner, and in less memory, than a sample is placed."""
 
@@ -68,10 +71,13 @@ def _search(options: EmbedOptions, n_obs: int, n_columns: int) -> tuple[str, str
 def _by_pairs(options: EmbedOptions, n_obs: int, n_columns: int) -> tuple[str, str]:
     """Choose who searches by a metric that has no kernel, or of more cells than that is quick for."""
     from vicinal.backends.knn.exact import is_known
+    from vicinal.kernels.binary import METRICS as BINARY
 
     metric, limit = str(options.metric), pairwise_up_to(n_columns)
     wide = f" with {n_columns:,} columns" if n_columns > PAIRWISE_COLUMNS else ""
     exact = is_known(metric)
+    if metric in BINARY and n_obs <= BINARY_UP_TO:
+        return "exact", f"{n_obs:,} cells are at most {BINARY_UP_TO:,}, by sparse products, with metric {metric!r}"
     if exact and n_obs <= limit and _space(options) is None:
         return "exact", f"{n_obs:,} cells{wide} are at most {limit:,}, with metric {metric!r}"
     if exact and not _is_of_pynndescent(options):

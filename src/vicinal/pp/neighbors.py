@@ -9,6 +9,7 @@ from typing import Any
 from anndata import AnnData
 
 from vicinal.adata.keys import DEFAULT_NEIGHBORS, check_free_for_neighbors
+from vicinal.adata.precomputed import with_precomputed
 from vicinal.adata.read import check_adata, check_writable, read_representation
 from vicinal.adata.write import duplicate, put_neighbors
 from vicinal.contract.arguments import checks_arguments
@@ -79,6 +80,7 @@ def neighbors(
         n_jobs=n_jobs,
         params=params,
     )
+    options = with_precomputed(adata, options)
     representation, note = read_representation(adata, options, None)
     source = Source(n_obs=adata.n_obs, representation=representation, notes=(note,) if note else ())
     plan = plan_neighbors(source, options)

@@ -10,6 +10,7 @@ import numpy as np
 from anndata import AnnData
 
 from vicinal.adata.keys import map_keys
+from vicinal.adata.precomputed import with_precomputed
 from vicinal.adata.read import read
 from vicinal.adata.write import write
 from vicinal.contract.arguments import checks_arguments
@@ -86,6 +87,8 @@ def embed(
     metric
         Metric of the representation: a name that scikit-learn or pynndescent knows, or a function ``(x, y) ->
         distance`` decorated with `numba.njit`. A map made with a function cannot be projected into.
+        With ``"precomputed"``, ``use_rep`` names a matrix of distances between all cells, dense or sparse, in ``obsp``,
+        ``obsm``, ``layers`` or ``"X"``; no new cells can be placed.
     metric_kwds
         The metric's arguments: ``p`` and ``w`` of ``"minkowski"``, ``V`` of ``"seuclidean"``, ``VI`` or ``V`` of
         ``"mahalanobis"``, as scipy takes them.
@@ -231,7 +234,7 @@ def make_map(
     beside
         Makes further entries of ``uns`` of the result.
     """
-    asked, options = options, with_loaded_model(options)
+    asked, options = options, with_loaded_model(with_precomputed(adata, options))
     source = read(adata, options)
     plan = make_plan(source, options)
     require_memory(plan, options, lambda other: make_plan(read(adata, other, source.representation), other))

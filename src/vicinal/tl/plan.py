@@ -6,6 +6,7 @@ from typing import Any
 
 from anndata import AnnData
 
+from vicinal.adata.precomputed import with_precomputed
 from vicinal.adata.read import read
 from vicinal.contract.arguments import checks_arguments
 from vicinal.contract.options import EmbedOptions
@@ -40,5 +41,5 @@ def plan(adata: AnnData, method: str = "umap", **options: Any) -> Plan:
     InputError
         If an argument or a value in ``adata`` cannot be used.
     """
-    collected = with_loaded_model(EmbedOptions.collect(method, options))
+    collected = with_loaded_model(with_precomputed(adata, EmbedOptions.collect(method, options)))
     return make_plan(read(adata, collected), collected)

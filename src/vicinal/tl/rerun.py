@@ -9,6 +9,7 @@ import numpy as np
 from anndata import AnnData
 
 from vicinal.adata.keys import map_keys
+from vicinal.adata.precomputed import with_precomputed
 from vicinal.adata.read import check_adata, check_writable, read
 from vicinal.adata.record import read_record, stored_places
 from vicinal.adata.write import write
@@ -87,7 +88,7 @@ def rerun(
     record = read_record(adata, key)
     key_added = f"{record.key}_rerun" if key_added is None else key_added
     asked = options_again(record, again, key_added=key_added, n_jobs=n_jobs)
-    options = with_loaded_model(asked)
+    options = with_loaded_model(with_precomputed(adata, asked))
     source = read(adata, options)
     plan = plan_again(source, options, record)
     require_memory(plan, options, lambda other: make_plan(read(adata, other, source.representation), other))

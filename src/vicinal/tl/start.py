@@ -8,6 +8,7 @@ from typing import Any
 from anndata import AnnData
 
 from vicinal.adata.keys import MapKeys, map_keys
+from vicinal.adata.precomputed import with_precomputed
 from vicinal.adata.read import read
 from vicinal.adata.write import write
 from vicinal.contract.arguments import checks_arguments
@@ -146,7 +147,7 @@ def start(adata: AnnData, method: str = "umap", **options: Any) -> EmbedRun:
         If ``checkpoint`` is damaged, or belongs to other data or arguments.
     """
     asked = EmbedOptions.collect(method, options)
-    collected = with_loaded_model(asked)
+    collected = with_loaded_model(with_precomputed(adata, asked))
     source = read(adata, collected)
     plan = make_plan(source, collected)
     require_memory(plan, collected, lambda other: make_plan(read(adata, other, source.representation), other))

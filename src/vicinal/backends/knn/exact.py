@@ -16,6 +16,7 @@ from vicinal.contract.requests import KnnRequest
 from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities, NoParams
 from vicinal.contract.stages import KnnIndex
 
+from .binary import BinaryIndex
 from .tables import check_columns, coordinates_in, unknown_metric
 
 if TYPE_CHECKING:
@@ -49,9 +50,12 @@ class Backend:
         InputError
             If the metric is unknown.
         """
+        from vicinal.kernels.binary import METRICS as BINARY
         from vicinal.kernels.metrics import space_of
 
         self.check_metric(request.metric, request.metric_function)
+        if request.metric in BINARY:
+            return BinaryIndex(request)
         space = space_of(request.metric, request.metric_kwds)
         return CompiledIndex(request, space) if space is not None else PairwiseIndex(request)
 
@@ -181,6 +185,7 @@ def known_metrics() -> set[str]:
     """Return the names of the metrics."""
     from sklearn.neighbors import VALID_METRICS
 
+    from vicinal.kernels.binary import METRICS as BINARY
     from vicinal.kernels.metrics import COORDINATES, SYNONYMS
 
-    return {*VALID_METRICS["brute"], *COORDINATES, *MINKOWSKI, *SYNONYMS} - UNUSABLE
+    return {*VALID_METRICS["brute"], *BINARY, *COORDINATES, *MINKOWSKI, *SYNONYMS} - UNUSABLE

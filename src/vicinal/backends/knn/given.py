@@ -14,6 +14,9 @@ from vicinal.contract.spec import API_VERSION, BackendSpec, Capabilities
 
 from .tables import tidy
 
+ROUNDING = 1e-6
+"""Share of the largest distance by which one may be negative: what 1 - cosine rounds to."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Params:
@@ -59,6 +62,7 @@ class Backend:
         """
         indices, distances = _arrays(self.params, request.n_obs)
         _check_values(indices, distances, request.n_obs)
+        distances = np.where(distances < 0, 0.0, distances)  # what is left of these is rounding
         return GivenIndex(tidy(indices, distances, request.k, metric=request.metric, leave_out_self=True))
 
 
@@ -128,7 +132,8 @@ def _check_values(indices: NDArray[np.int64], distances: NDArray[np.floating], n
             f"allowed are 0 to {n_obs - 1}, and -1 for no neighbour"
         )
         raise InputError(msg)
-    negative = present & (distances < 0)
+    largest = float(distances[present].max(initial=0.0))
+    negative = present & (distances < -ROUNDING * largest)
     if negative.any():
         row, column = np.argwhere(negative)[0]
         msg = (
