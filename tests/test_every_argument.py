@@ -104,6 +104,8 @@ def calls(mapped: ad.AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     return {
         "tl.embed": of(vc.tl.embed, "adata", mapped, n_epochs=N_EPOCHS),
+        "tl.umap": of(vc.tl.umap, "adata", mapped, n_epochs=0),
+        "tl.tsne": of(vc.tl.tsne, "adata", mapped, n_epochs=0, perplexity=3),
         "tl.start": of(vc.tl.start, "adata", mapped),
         "tl.plan": of(vc.tl.plan, "adata", mapped),
         "tl.spectrum": of(vc.tl.spectrum, "adata", mapped, exaggerations=[4, 1], n_epochs=N_EPOCHS, perplexity=2),

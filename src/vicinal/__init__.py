@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from importlib import metadata as _metadata
 
-from . import datasets, models, pl, plugins, pp, tl
+from . import api, datasets, models, pl, plugins, pp, tl
 
 __version__ = _metadata.version("vicinal")
 
-__all__ = ["__version__", "datasets", "models", "pl", "plugins", "pp", "tl"]
+__all__ = ["__version__", "api", "datasets", "models", "pl", "plugins", "pp", "tl"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -78,3 +78,7 @@ __all__ = [
     "generator",
     "hookimpl",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

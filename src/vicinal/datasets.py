@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from anndata import AnnData
 
+__all__ = ["pbmc68k_reduced"]
+
 
 def pbmc68k_reduced() -> AnnData:
     """Return 700 peripheral blood cells with PCA, neighbours and cell types (``obs["bulk_labels"]``).
@@ -23,3 +25,7 @@ def pbmc68k_reduced() -> AnnData:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scanpy's own remarks on the age of the file
         return sc.datasets.pbmc68k_reduced()
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

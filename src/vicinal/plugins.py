@@ -95,3 +95,7 @@ def _rows_left_out(reports: Iterable[PluginReport]) -> Iterable[dict[str, Any]]:
 
 def _table(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS, dtype=object)
+
+
+def __dir__() -> Iterable[str]:
+    return sorted(__all__)

@@ -135,3 +135,7 @@ def load(path: str | os.PathLike[str]) -> Model:
         msg = f"Model file {os.fspath(path)!r}: it is the checkpoint of a run; start the run again and give it there"
         raise ModelError(msg)
     return model
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

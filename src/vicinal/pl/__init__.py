@@ -7,3 +7,7 @@ from .loss import loss
 from .spectrum import spectrum
 
 __all__ = ["embedding", "loss", "spectrum"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

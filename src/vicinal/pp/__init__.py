@@ -5,3 +5,7 @@ from __future__ import annotations
 from .neighbors import neighbors
 
 __all__ = ["neighbors"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

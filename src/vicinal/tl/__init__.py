@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .embed import embed
+from .methods import tsne, umap
 from .plan import plan
 from .project import project
 from .reconstruct import reconstruct
@@ -12,4 +13,21 @@ from .spectrum import spectrum
 from .start import EmbedRun, start
 from .update import update
 
-__all__ = ["EmbedRun", "embed", "plan", "project", "reconstruct", "rerun", "score", "spectrum", "start", "update"]
+__all__ = [
+    "EmbedRun",
+    "embed",
+    "plan",
+    "project",
+    "reconstruct",
+    "rerun",
+    "score",
+    "spectrum",
+    "start",
+    "tsne",
+    "umap",
+    "update",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -22,10 +22,12 @@ from vicinal.pipeline.repeat import arguments_of
 
 from ._continue import with_loaded_model
 from ._keeper import Keeper
+from ._parameters import with_parameters
 
 NOTHING_KEPT = "nothing was kept; checkpoint=PATH keeps what is done"
 
 
+@with_parameters
 @checks_arguments
 def embed(
     adata: AnnData,
@@ -145,7 +147,8 @@ def embed(
     copy
         Leave ``adata`` alone and return a copy with the map.
     **params
-        Parameters of the chosen backends, such as ``negative_sample_rate``; `vicinal.tl.plan` lists them.
+        Parameters of the chosen backends, such as ``negative_sample_rate``: those of the built-in ones are below,
+        `vicinal.tl.plan` lists those of the backends that a call would take, plugins' too.
         ``stage__name`` where two backends share a name.
 
     Returns
