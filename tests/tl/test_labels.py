@@ -181,10 +181,10 @@ class TestBadInput:
         ("arguments", "said"),
         [
             ({"labels": "grouo"}, "labels='grouo' is not in adata.obs.*Did you mean 'group'"),
-            ({"labels": 3}, "labels=3 is not in adata.obs"),
+            ({"labels": 3}, "labels=3 is not allowed; name a column of obs"),
             ({"labels": ["group"]}, "labels=.*Did you mean 'group'"),
-            ({"labels": np.zeros(150, dtype=int)}, "labels is a ndarray; name a column of obs"),
-            ({"labels": pd.Series(np.zeros(150))}, "labels is a Series; name a column of obs"),
+            ({"labels": np.zeros(150, dtype=int)}, "labels is an array .*; name a column of obs"),
+            ({"labels": pd.Series(np.zeros(150))}, "labels is a Series .*; name a column of obs"),
             ({"labels": "empty"}, "labels='empty': none of 150 cells has a value"),
             ({"labels": "group", "target_weight": 1.5}, "target_weight=1.5 is not allowed.*from 0 to 1"),
             (

@@ -175,7 +175,7 @@ class TestMetric:
             ({"metric": "jenson_shannon"}, "Did you mean 'jensen_shannon'.*'canberra'"),
             ({"metric": own_manhattan, "knn": "exact"}, "a function, which knn='exact' cannot use"),
             ({"metric": not_jitted}, "not_jitted', .*decorated with numba.njit"),
-            ({"metric": 3}, "metric is a int"),
+            ({"metric": 3}, "metric=3 is not allowed; give a metric's name"),
             ({"output_metric": not_jitted}, "not_jitted', .*decorated with numba.njit"),
             ({"output_metric": "sphere"}, "output_metric='sphere'"),
         ],

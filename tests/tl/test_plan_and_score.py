@@ -94,7 +94,7 @@ class TestScore:
             ({"n_sample": True}, "n_sample=True"),
             ({"n_jobs": 0}, "n_jobs=0"),
             ({"n_jobs": "2"}, "n_jobs='2'"),
-            ({"random_state": None}, "random_state=None"),
+            ({"random_state": "None"}, "random_state='None'"),
         ],
     )
     def test_bad_input(self, adata: ad.AnnData, kwargs: dict, message: str) -> None:

@@ -74,7 +74,9 @@ def check_type(name: str, value: Any, parts: set[str], wanted: str = "") -> None
     # Whether it is an AnnData is said by the one check of it, which also counts its cells.
     if parts & ANYTHING or parts == {"AnnData"} or any(_fits(value, part) for part in parts):
         return
-    raise InputError(f"{refused(name, value)}; {wanted or WANTED.get(name) or _in_words(parts)}")
+    is_one_name = "str" in parts and isinstance(value, list) and len(value) == 1 and isinstance(value[0], str)
+    hint = f". Did you mean {value[0]!r}?" if is_one_name else ""
+    raise InputError(f"{refused(name, value)}; {wanted or WANTED.get(name) or _in_words(parts)}{hint}")
 
 
 def _in_words(parts: set[str]) -> str:
