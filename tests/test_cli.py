@@ -152,8 +152,13 @@ def test_embed_saves_the_model_and_draws_the_map(folder):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "COMMAND"),
-        (["embd"], "invalid choice"),
+        (["embd"], "Did you mean 'embed'"),
+        (["Embed"], "Did you mean 'embed'"),
+        (["embed", "in.h5ad", "out.h5ad", "--n-neighbours", "5"], "Did you mean '--n-neighbors'"),
+        (["embed", "in.h5ad", "out.h5ad", "--random_state=5"], "Did you mean '--seed'"),
+        (["embed", "in.h5ad", "out.h5ad", "--negative-sample-rate", "5"], "--param negative_sample_rate=VALUE"),
+        (["score", "in.h5ad", "--lables", "group"], "Did you mean '--labels'"),
+        (["score", "in.h5ad", "again.h5ad"], "again.h5ad is too much"),
         (["embed", "in.h5ad"], "OUT"),
         (["embed", "absent.h5ad", "out.h5ad"], "absent.h5ad: there is no such file"),
         (["embed", "text.h5ad", "out.h5ad"], "text.h5ad: cannot be read as an .h5ad file"),
@@ -414,6 +419,19 @@ def test_help_has_an_example_and_defaults(capsys, command):
     shown = capsys.readouterr().out
     assert f"\n  vicinal {command} " in shown.partition("example:")[2]
     assert command == "plugins" or "default: " in shown
+
+
+def test_alone_it_prints_the_help(capsys):
+    assert main([]) == 0
+    shown = capsys.readouterr().out
+    assert all(re.search(rf"^\s+{command}\s", shown, re.M) for command in COMMANDS)
+
+
+def test_plugins_alone_lists(capsys):
+    assert main(["plugins"]) == 0
+    alone = capsys.readouterr().out
+    assert main(["plugins", "list"]) == 0
+    assert capsys.readouterr().out == alone != ""
 
 
 def test_help_names_every_command(capsys):

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 CELL_TYPE = "bulk_labels"
 HELD_OUT_SHARE = 0.2
 VOTERS = 15
+COMPILED = 0.5
+"""Seconds of compiling that are worth a line."""
 SAFELY = ("-P", "-m", "vicinal")
 """Without the working folder, whose files may be anybody's, on the import path."""
 
@@ -38,10 +40,17 @@ def demo(folder: Path) -> Iterator[str]:
     reference, held_out = _split(datasets.pbmc68k_reduced())
     yield f"{reference.n_obs} blood cells make the map; {held_out.n_obs} more are held out."
 
+    from .kernels.compile import announcement
+
     pp.neighbors(reference)
+    compiled = announcement.seconds
     tl.embed(reference)
+    compiled = announcement.seconds - compiled
     scores = tl.score(reference, labels=CELL_TYPE)
-    yield f"The map took {reference.uns['umap']['timings']['total']:.1f} s. Its scores, each at most 1:"
+    total = reference.uns["umap"]["timings"]["total"]
+    if announcement.seconds >= COMPILED:
+        yield f"Compiling kernels took {announcement.seconds:.1f} s; it is done once per machine, and they are kept."
+    yield f"The map took {max(total - compiled, 0):.1f} s. Its scores, each at most 1:"
     yield from (f"  {name:<20}{value:.3f}" for name, value in scores.items())
 
     reference.write_h5ad(folder / "map.h5ad")
@@ -82,9 +91,9 @@ def _project_in_new_process(cells: AnnData, model: Path, output: Path) -> AnnDat
     with TemporaryDirectory() as scratch:
         cells.write_h5ad(Path(scratch) / "cells.h5ad")
         command = [sys.executable, *SAFELY, "project", f"{scratch}/cells.h5ad", str(model), str(output)]
-        done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, env=os.environ)
     if done.returncode:
-        raise VicinalError(f"the new process failed: {done.stderr.strip()}")
+        raise VicinalError("the new process failed; what it says stands above")
     return ad.read_h5ad(output)
 
 

@@ -90,6 +90,53 @@ def test_a_cache_folder_that_is_none_is_no_error(folder: str) -> None:
     embed(NUMBA_CACHE_DIR=folder)
 
 
+def test_without_logging_set_up_the_wait_is_one_line(tmp_path: Path) -> None:
+    code = EMBED.replace('logging.basicConfig(level="INFO")', "")
+    for n_lines in (1, 0):
+        _, _, log = finish(start(["-c", code], NUMBA_CACHE_DIR=str(tmp_path)))
+        assert log.count("Compiling kernels, once per machine: about 15 s") == n_lines
+
+
+TWICE = """
+from vicinal.kernels.compile import kernel
+
+@kernel
+def twice(x):
+    return 2 * x
+
+print(twice(21), len(twice.stats.cache_hits))
+"""
+FULL = """
+import errno
+from numba.core import caching
+
+def full(self, name, data):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+caching.IndexDataCacheFile._save_data = full
+"""
+
+
+def test_on_a_full_disk_it_goes_on_without_a_cache_and_mends_what_is_left(tmp_path: Path) -> None:
+    file, environment = tmp_path / "twice.py", {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+
+    def answer(code: str) -> tuple[str, str]:
+        file.write_text(TWICE)
+        process = start(
+            ["-c", f"{code}\nimport sys; sys.path.insert(0, {str(tmp_path)!r}); import twice"], **environment
+        )
+        out, log = process.communicate(timeout=120)
+        assert process.returncode == 0, log
+        return out.split()[0], log
+
+    found, log = answer(FULL)
+    assert found == "42" and log.count("Compiled kernels cannot be cached: [Errno 28] No space left") == 1
+    assert answer("")[0] == "42"
+    for kept in (tmp_path / "cache").rglob("*.nb[ic]"):
+        kept.write_bytes(kept.read_bytes()[:-10])
+    assert answer("")[0] == "42"
+
+
 @pytest.mark.slow
 def test_eight_processes_at_once_on_an_empty_cache(tmp_path: Path) -> None:
     processes = [start(["-c", EMBED], NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(8)]

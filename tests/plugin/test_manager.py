@@ -215,7 +215,7 @@ class TestNames:
             found.resolve("knn", "theirs")
 
     def test_known_name_of_a_missing_plugin_says_what_to_install(self):
-        with pytest.raises(InputError, match="pip install vicinal-torch"):
+        with pytest.raises(InputError, match="pip install plugins/vicinal-torch"):
             manager().resolve("method", "parametric_umap")
 
     def test_known_name_of_a_broken_plugin_does_not(self):

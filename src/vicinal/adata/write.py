@@ -10,6 +10,7 @@ from typing import Any
 import anndata as ad
 import numpy as np
 
+from vicinal.contract.log import added
 from vicinal.contract.source import EmbedResult
 from vicinal.models.store import handle_of
 
@@ -55,7 +56,9 @@ def write(
         entry["snapshot_epochs"] = np.array(epochs, dtype=np.int64)
     if result.kept:
         entry["init"] = dict(result.kept)
-    return put_map(adata, result.layout, {**entry, **(beside or {})}, keys, copy=copy)
+    made = put_map(adata, result.layout, {**entry, **(beside or {})}, keys, copy=copy)
+    added(f"obsm[{keys.obsm!r}]", len(result.layout), result.timings["total"])
+    return made
 
 
 def _features(adata: ad.AnnData, result: EmbedResult) -> tuple[str, ...] | None:

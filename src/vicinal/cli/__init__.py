@@ -28,7 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="vicinal: %(message)s")
     os.environ.setdefault("MPLBACKEND", "Agg")
     try:
-        options = build_parser().parse_args(arguments)
+        parser = build_parser()
+        options = parser.parse_args(arguments)
+        if options.command is None:
+            parser.print_help()
+            return 0
         with warnings.catch_warnings():
             if not sys.warnoptions:
                 warnings.simplefilter("ignore")
@@ -46,7 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
     description = "Neighbour embedding for AnnData files: make, score and reuse maps of cells."
     parser = Parser(prog="vicinal", description=description)
     parser.add_argument("--version", action="version", version=f"vicinal {metadata.version('vicinal')}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(metavar="COMMAND")
+    parser.set_defaults(command=None)
     for verb in VERBS:
         verb.add(commands)
     return parser

@@ -17,7 +17,9 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "action",
         choices=("list", "check"),
-        help="list: what there is; check: import and build all, exit 1 if any fails",
+        nargs="?",
+        default="list",
+        help="list, the default: what there is; check: import and build all, exit 1 if any fails",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 

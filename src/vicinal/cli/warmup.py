@@ -21,6 +21,7 @@ def run(options: argparse.Namespace) -> int:
     from vicinal._warmup import calibrate, warmup
     from vicinal.pipeline.calibration import write_calibration
 
+    print("vicinal: compiling all kernels, once per machine: a minute or two", file=sys.stderr, flush=True)
     print(f"kernels are compiled and cached; it took {warmup():.1f} s", flush=True)
     seconds = calibrate()
     try:

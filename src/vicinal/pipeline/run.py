@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -34,6 +32,7 @@ from .loss import LossProbe
 from .neighborhoods import Metric, comparable, sampled_neighborhoods
 from .plan import Choice, Plan
 from .policy import EDGELESS
+from .progress import progress
 from .rows import RowOrder
 from .tether import Tether, Tethered
 
@@ -139,7 +138,7 @@ class Run:
         self.stopped_by = None
         self._pause()  # what is due at the first epoch, or was not done where the run was interrupted
         go_on = self._let_run if hasattr(self.optimization, "run") else self._take
-        with _progress(last - self.epoch, self.plan.stages["optimizer"].name) as bar:
+        with progress(last - self.epoch, self.plan.method) as bar:
             for stop, overrides in self.plan.course.stretches(self.epoch, last):
                 first, overrides = self.epoch, {**overrides, **by_hand}
                 try:
@@ -664,17 +663,6 @@ def versions_of(plan: Plan) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-@contextmanager
-def _progress(n_epochs: int, name: str) -> Iterator[Any]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # tqdm warns where a notebook has no widgets, and shows text instead
-        from tqdm.auto import tqdm
-
-    quiet = not (sys.stderr is not None and sys.stderr.isatty()) and "ipykernel" not in sys.modules
-    with tqdm(total=n_epochs, desc=name, unit="epoch", disable=quiet, delay=0.5, leave=False) as bar:
-        yield bar
 
 
 def check_step(n_epochs: object) -> None:

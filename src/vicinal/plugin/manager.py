@@ -25,6 +25,7 @@ from .discovery import Candidate, candidates, installed_entry_points, normalized
 from .report import BUILTIN_DISTRIBUTION, PluginReport, Registered
 
 BUILTIN_MODULES = ("vicinal.backends", "vicinal.pipeline.presets")
+FROM_CHECKOUT = "In a checkout of vicinal, run:"
 KNOWN_ELSEWHERE = {
     ("method", "parametric_umap"): "vicinal-torch",
     ("optimizer", "torch"): "vicinal-torch",
@@ -211,7 +212,8 @@ class Manager:
         if home in left_out:
             return f"{stage}={name!r} comes from {home!r}, which is {left_out[home].status}: {left_out[home].error}"
         if home:
-            return f"{stage}={name!r} comes from a plugin that is not installed; run: pip install {home}"
+            absent = f"{stage}={name!r} comes from the plugin {home!r}, which is not installed"
+            return f"{absent}. {FROM_CHECKOUT} pip install plugins/{home}"
         allowed = self.names(stage)
         problems = "; ".join(f"{name} ({report.error})" for name, report in left_out.items())
         hint = f" Plugins left out: {problems}." if problems else ""

@@ -13,6 +13,7 @@ from vicinal.adata.precomputed import with_precomputed
 from vicinal.adata.read import check_adata, check_writable, read_representation
 from vicinal.adata.write import duplicate, put_neighbors
 from vicinal.contract.arguments import checks_arguments
+from vicinal.contract.log import added
 from vicinal.contract.options import EmbedOptions
 from vicinal.contract.source import Source
 from vicinal.pipeline.plan import plan_neighbors
@@ -114,4 +115,6 @@ def neighbors(
         distances=stored.sort_neighbors(found).to_csr(),
         connectivities=stored.sort_graph(weighed).to_scipy(),
     )
+    slots = "obsp['distances'], obsp['connectivities']" if key_added is None else f"neighbors as {key_added!r}"
+    added(slots, adata.n_obs, sum(timings.values()))
     return target if copy else None

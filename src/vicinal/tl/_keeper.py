@@ -42,7 +42,7 @@ class Keeper:
         ModelError
             If the checkpoint belongs to other data or other arguments.
         """
-        logger.info("%s", self._plan)
+        logger.debug("%s", self._plan)
         run = Run(self._plan, source, keep=None if self.path is None else self._save)
         if self.path is not None:
             if self._saved is not None:

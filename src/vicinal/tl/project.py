@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vicinal.adata.keys import map_keys
 from vicinal.adata.model import (
     MIN_OVERLAP,
     check_overlap,
@@ -17,6 +19,7 @@ from vicinal.adata.model import (
 )
 from vicinal.contract.arguments import checks_arguments
 from vicinal.contract.errors import InputError, ModelError
+from vicinal.contract.log import added
 from vicinal.contract.options import EmbedOptions
 from vicinal.models import Model, load
 from vicinal.models.inference import find_strangers, place, why_no_strangers
@@ -107,6 +110,7 @@ def project(
         20 of the reference's standard deviations away. If ``key_added`` would overwrite something that is not a map,
         or flags columns of ``obs`` that are not.
     """
+    start = time.perf_counter()
     check_options(EmbedOptions(n_jobs=n_jobs))
     check_overlap(min_overlap)
     own, model = adata_new is model, find_model(model, key)
@@ -119,9 +123,11 @@ def project(
     strangers = find_strangers(model, rows, stranger_level, n_jobs=n_jobs)
     if park_strangers and isinstance(strangers, Strangers):
         places[strangers.flags] = np.nan
-    return write_projection(
+    made = write_projection(
         adata_new, places, model, key_added=key_added, copy=copy, strangers=strangers, parked=park_strangers
     )
+    added(f"obsm[{map_keys(model.method, key_added).obsm!r}]", adata_new.n_obs, time.perf_counter() - start)
+    return made
 
 
 def _check_strangers(level: object, park: object, model: Model) -> None:

@@ -79,7 +79,7 @@ SPEC = BackendSpec(
         devices=("cpu", "cuda", "mps"),
     ),
     requires=("torch",),
-    install="pip install vicinal-torch",
+    install="pip install plugins/vicinal-torch, in a checkout of vicinal",
 )
 
 

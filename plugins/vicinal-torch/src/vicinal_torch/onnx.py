@@ -30,7 +30,7 @@ NAMES = {"encoder": ("rows", "places"), "decoder": ("places", "rows")}
 LARGEST = 2**31 - 2**20
 """Bytes of weights one file can hold: protobuf ends at 2 GiB, and some are for the rest."""
 TALKATIVE = ("torch.onnx", "onnxscript", "onnx_ir")
-INSTALL = 'pip install "vicinal-torch[onnx]"'
+INSTALL = "pip install onnx onnxscript"
 
 
 def to_onnx(

@@ -7,7 +7,7 @@ from vicinal.api import API_VERSION, BackendSpec, Capabilities, Preset
 from .knn import SPEC as KNN
 from .params import MlpParams, ResidualParams, TorchParams
 
-INSTALL = "pip install vicinal-torch"
+INSTALL = "pip install plugins/vicinal-torch, in a checkout of vicinal"
 PAPER = "Sainburg, McInnes & Gentner 2021, doi:10.1162/neco_a_01434"
 
 OPTIMIZER = BackendSpec(
