@@ -105,3 +105,8 @@ def feature_names(adata: AnnData, representation: Mapping[str, Any]) -> tuple[st
     """Return the names of a representation's columns where they are genes; None where they have none."""
     in_obsm = representation["name"] in adata.obsm
     return None if in_obsm else tuple(map(str, adata.var_names[: representation["n_pcs"]]))
+
+
+def slot_of_map(method: str, key_added: str | None) -> str:
+    """Return where a map is, as it is told."""
+    return f"obsm[{map_keys(method, key_added).obsm!r}]"

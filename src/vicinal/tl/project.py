@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vicinal.adata.keys import map_keys
+from vicinal.adata.keys import slot_of_map
 from vicinal.adata.model import (
     MIN_OVERLAP,
     check_overlap,
@@ -126,7 +126,7 @@ def project(
     made = write_projection(
         adata_new, places, model, key_added=key_added, copy=copy, strangers=strangers, parked=park_strangers
     )
-    added(f"obsm[{map_keys(model.method, key_added).obsm!r}]", adata_new.n_obs, time.perf_counter() - start)
+    added(slot_of_map(model.method, key_added), adata_new.n_obs, time.perf_counter() - start)
     return made
 
 
