@@ -1,6 +1,9 @@
 """Nearest neighbours, ours and the peers': seconds, CPU seconds and recall.
 
 python benchmarks/neighbors.py [fashion|cytometry|words] [n_threads ...] [--only NAME ...]
+python benchmarks/neighbors.py binary
+
+The latter: jaccard neighbours of sparse binary rows, by sparse products and by scikit-learn's comparison of all pairs.
 
 15 neighbours, the cell itself counted. Recall is of the other 14, on 2,000 sampled rows against comparing all pairs by
 direct differences. Each runs in a process of its own, in which kernels have been used before unless it says cold; the
@@ -93,6 +96,23 @@ def compare(data: str, threads: list[int], names: list[str]) -> None:
                     print(f"| {name} | {n_jobs} | {wall:.2f} | {cpu:.2f} | {mib:.0f} | {reached:.4f} |", flush=True)
 
 
+def compare_binary() -> None:
+    from sklearn.metrics import pairwise_distances
+
+    for n_rows, n_columns in ((1_000, 8_000),):
+        rows = (np.random.default_rng(0).random((n_rows, n_columns)) < 0.02).astype(np.float32)
+        request = KnnRequest(representation=rows, k=K, n_obs=n_rows, metric="jaccard", n_jobs=available_threads())
+        entry = get_manager().resolve("knn", "exact")
+        backend = get_manager().load(entry)(entry.spec.params())
+        backend.build(request).neighbors()
+        start = time.perf_counter()
+        backend.build(request).neighbors()
+        ours = time.perf_counter() - start
+        start = time.perf_counter()
+        pairwise_distances(rows.astype(bool), metric="jaccard", n_jobs=available_threads())
+        print(f"| {n_rows:,} x {n_columns:,} | {ours:.2f} | {time.perf_counter() - start:.2f} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", choices=DATA, default="fashion")
@@ -105,5 +125,7 @@ def main() -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--run"]:
         run_ours(*sys.argv[2:5], int(sys.argv[5]))
+    elif sys.argv[1:] == ["binary"]:
+        compare_binary()
     else:
         main()
