@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 PLUGINS_STAMP := $(VENV)/.plugins-installed
 JOBS ?= 2
 
-.PHONY: demo test test-slow lint peers peers-tf clean
+.PHONY: demo test test-slow test-py313 lint peers peers-tf clean
 
 demo: $(STAMP)
 	$(BIN)/vicinal demo --out demo
@@ -20,6 +20,12 @@ test: $(PLUGINS_STAMP)
 test-slow: $(PLUGINS_STAMP)
 	$(BIN)/python -m pytest -m slow tests plugins
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=300 tutorials
+
+# Today's stack, in an environment of its own (Python 3.13); without torch, whose wheel there is gigabytes.
+test-py313:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-py313.txt -e .[test] -e plugins/vicinal-template
+	$(BIN)/python -m pytest -p no:cacheprovider -m "not slow" -n $(JOBS) tests plugins/vicinal-template
 
 lint: $(PLUGINS_STAMP)
 	$(BIN)/ruff check .

@@ -97,6 +97,15 @@ def test_any_number_of_threads_gives_the_same_bits(adata: ad.AnnData, options: d
         np.testing.assert_array_equal(adata.obsm[f"jobs{n_jobs}"], adata.obsm["jobs1"])
 
 
+def test_maps_on_the_sphere_keep_neighbours(adata: ad.AnnData) -> None:
+    # Single maps keep .145 to .176: the first layout rounds otherwise with another scipy, and the map follows.
+    recalls = []
+    for seed in range(6):
+        vc.tl.embed(adata, output_metric="haversine", n_epochs=200, random_state=seed)
+        recalls.append(adata.uns["umap"]["score"]["knn_recall_15"])
+    assert np.mean(recalls) > 0.15  # at random 0.02
+
+
 def test_a_map_on_the_sphere(adata: ad.AnnData) -> None:
     vc.tl.embed(adata, output_metric="haversine", n_epochs=200)
     entry = adata.uns["umap"]
@@ -105,7 +114,7 @@ def test_a_map_on_the_sphere(adata: ad.AnnData) -> None:
     near_in_map = cKDTree(space).query(space, 16)[1][:, 1:]
     near = cKDTree(adata.obsm["X_pca"]).query(adata.obsm["X_pca"], 16)[1][:, 1:]
     recall = np.mean([len(np.intersect1d(*pair)) / 15 for pair in zip(near, near_in_map, strict=True)])
-    assert recall > 0.15  # at random 0.02
+    assert recall > 0.13  # at random 0.02; that of several maps is tested above
     assert entry["score"]["knn_recall_15"] == pytest.approx(recall, abs=0.005)
     assert vc.tl.score(adata)["knn_recall_15"] == pytest.approx(recall, abs=0.005)
     assert entry["loss"][-1] < 0.6 * entry["loss"][0]
