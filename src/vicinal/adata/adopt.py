@@ -27,6 +27,7 @@ from vicinal.pipeline.run import is_scalar, score_request
 
 from .keys import MapKeys, check_key, feature_names, keys_of_basis
 from .model import HANDLE
+from .origin import require_origin
 from .read import check_adata, check_writable, read_layout, read_representation, read_stored_neighbors
 from .write import put_handle, storable
 
@@ -117,6 +118,8 @@ def _representation(
     stored = read_stored_neighbors(adata, options)
     found, _ = read_representation(adata, options, stored)
     assert found is not None
+    if use_rep is None:
+        found = require_origin(adata, stored, found)
     recorded = stored.params if stored is not None else {}
     is_theirs = use_rep is None or recorded.get("use_rep") == use_rep
     name, kwds = stored_metric(recorded)

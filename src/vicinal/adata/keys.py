@@ -110,3 +110,10 @@ def feature_names(adata: AnnData, representation: Mapping[str, Any]) -> tuple[st
 def slot_of_map(method: str, key_added: str | None) -> str:
     """Return where a map is, as it is told."""
     return f"obsm[{map_keys(method, key_added).obsm!r}]"
+
+
+def doubt_of(entry: object) -> str:
+    """Return why it is not known what a map was made from; "" where nothing is recorded of that."""
+    reasons = entry.get("reasons") if isinstance(entry, Mapping) else None
+    doubt = reasons.get("score") if isinstance(reasons, Mapping) else None
+    return doubt if isinstance(doubt, str) else ""

@@ -25,13 +25,14 @@ from vicinal.models.strangers import Strangers
 
 from .dense import check_shape, dense_values
 from .genes import N_CHECKED, check_same_pca, read_components, read_gene_chain
-from .keys import MapKeys, check_free, check_free_for_strangers, feature_names, map_keys, stranger_columns
+from .keys import MapKeys, check_free, check_free_for_strangers, doubt_of, feature_names, map_keys, stranger_columns
 from .kinds import is_mudata
 from .read import check_adata, check_writable, has_slot, read_layout, slot_of
 from .slots import adopt_hint, filled, raw_hint
 from .write import put_projection
 
 HANDLE = "model"
+ANOTHER_MAP = "vc.tl.embed(adata, use_rep=...)"
 MIN_OVERLAP = 0.9
 """Share of the squared loadings that the genes of new cells must have."""
 
@@ -61,6 +62,8 @@ def model_from_adata(
         )
     key, handle = find_handle(adata, key)
     check_kind(handle)
+    if handle.representation is None and (doubt := doubt_of(adata.uns[key])):
+        raise ModelError(f"the map {key!r} places no new cells: {doubt}. Make it again with {ANOTHER_MAP}")
     if handle.representation is None:
         msg = (
             f"the map {key!r} was made from a graph alone: there is no representation to find new cells' neighbours"

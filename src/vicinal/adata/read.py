@@ -15,6 +15,7 @@ from vicinal.contract.errors import InputError, did_you_mean, listing
 from vicinal.contract.metrics import PRECOMPUTED
 from vicinal.contract.options import EmbedOptions
 from vicinal.contract.source import Representation, Source, StoredNeighbors
+from vicinal.pipeline.inputs import reads_rows
 from vicinal.pipeline.plan import stored_neighbors_wanted
 from vicinal.pipeline.rows import is_sorted
 from vicinal.pipeline.spool import is_in_file, is_spooled
@@ -27,6 +28,7 @@ from .labels import check_labels
 from .paga import read_paga
 from .slots import filled, raw_hint
 from .stored import StoredDistances, check_source, checked_rows
+from .whole import as_far_as_whole
 
 MAX_RAW_COLUMNS = 50
 
@@ -44,7 +46,9 @@ def read(adata: ad.AnnData, options: EmbedOptions, known: Representation | None 
     InputError
         If a slot is missing, has the wrong size, or holds values that cannot be used.
     """
-    from .training import read_training_arrays  # which reads with what is here
+    # These read with what is here.
+    from .origin import with_origin
+    from .training import read_training_arrays
 
     check_adata(adata)
     check_writable(adata)
@@ -53,6 +57,12 @@ def read(adata: ad.AnnData, options: EmbedOptions, known: Representation | None 
     fixed = read_fixed(adata, options.fixed)
     labels, labelled = read_supervision(adata, options.labels)
     representation, note = read_representation(adata, options, stored, known)
+    representation, doubt = with_origin(adata, options, stored, representation)
+    stored = as_far_as_whole(
+        stored, stored_neighbors_wanted(options, adata.n_obs), can_search=representation is not None and not doubt
+    )
+    if doubt and not reads_rows(options):
+        representation, note = None, ""
     pinned = f"{int(fixed.sum()):,} of {adata.n_obs:,} cells are fixed" if fixed is not None else ""
     return Source(
         n_obs=adata.n_obs,
@@ -65,7 +75,8 @@ def read(adata: ad.AnnData, options: EmbedOptions, known: Representation | None 
         labels=labels,
         fixed=fixed,
         obsm_keys=tuple(adata.obsm),
-        notes=tuple(text for text in (note, "" if stored is None else stored.note, pinned, labelled) if text),
+        notes=tuple(text for text in (note, doubt, "" if stored is None else stored.note, pinned, labelled) if text),
+        doubt=doubt,
     )
 
 
@@ -102,7 +113,8 @@ def read_stored_neighbors(adata: ad.AnnData, options: EmbedOptions) -> StoredNei
         graph = _read_graph(_slot(adata, entry, "connectivities", key), f"the connectivities of {key!r}", adata.n_obs)
     if wanted is not None:
         distances = _slot(adata, entry, "distances", key, required=False)
-        every_cell = options.n_neighbors is None
+        # Of a map that could be made from rows instead, every cell must have as many as are wanted.
+        every_cell = options.n_neighbors is None and _choose_representation(adata, options, None)[0] is not None
         neighbors, note = _read_enough(
             distances, key, adata.n_obs, wanted, every_cell=every_cell, n_jobs=options.n_jobs
         )
@@ -195,10 +207,11 @@ def read_representation(
         remedy = raw_hint(adata) or " Run sc.pp.pca(adata), or name one with use_rep="
         raise InputError(f"{msg}.{remedy}")
     is_known = known is not None and (known.name, known.n_pcs) == (name, n_pcs)
-    return known if is_known else _read_slot(adata, name, n_pcs), why
+    return known if is_known else read_slot(adata, name, n_pcs), why
 
 
-def _read_slot(adata: ad.AnnData, name: str, n_pcs: int | None) -> Representation:
+def read_slot(adata: ad.AnnData, name: str, n_pcs: int | None) -> Representation:
+    """Return a representation, checked, of ``n_pcs`` columns or all."""
     stored = slot_of(adata, name)
     check_shape(stored, name)
     columns = None if n_pcs is None else np.arange(_checked_n_pcs(n_pcs, stored.shape[1], name))
@@ -273,7 +286,8 @@ def read_init_arrays(adata: ad.AnnData, init: Any) -> dict[str, np.ndarray]:
     if not isinstance(init, str):
         return {"positions": np.atleast_1d(init)} if isinstance(init, np.ndarray) else {}
     if init == "paga":
-        return read_paga(adata, _any_links(adata))
+        distances, connectivities = read_links(adata, DEFAULT_NEIGHBORS)
+        return read_paga(adata, connectivities if distances is None else distances)
     if init in get_manager().names("init") or init == "auto":
         return {}
     for key in (init, f"X_{init}"):
@@ -282,11 +296,10 @@ def read_init_arrays(adata: ad.AnnData, init: Any) -> dict[str, np.ndarray]:
     return {}
 
 
-def _any_links(adata: ad.AnnData) -> Any:
-    """Return the stored distances, else the connectivities, else None."""
-    entry = _neighbors_entry(adata, DEFAULT_NEIGHBORS, required=False) or {}
-    found = [_slot(adata, entry, what, DEFAULT_NEIGHBORS, required=False) for what in ("distances", "connectivities")]
-    return next((matrix for matrix in found if matrix is not None), None)
+def read_links(adata: ad.AnnData, key: str) -> tuple[Any, Any]:
+    """Return the distances and the connectivities that are stored under a key, None for what is not there."""
+    entry = _neighbors_entry(adata, key, required=False) or {}
+    return tuple(_slot(adata, entry, what, key, required=False) for what in ("distances", "connectivities"))
 
 
 def param_of(params: Mapping[str, Any], wanted: str) -> Any:

@@ -54,7 +54,7 @@ class StoredNeighbors:
     params
         What ``uns`` says of how they were made.
     note
-        Why they do not suffice, where it was to be them.
+        Why they do not suffice, where it was to be them; or what is missing of them.
     """
 
     key: str
@@ -82,6 +82,8 @@ class Source:
         Name of each cell, which fixes the order the rows are worked on in; None where that order does not matter.
     notes
         What was read from where and why, for people.
+    doubt
+        Why the representation is not what the neighbours were made from, or may not be; "" where nothing says so.
     """
 
     n_obs: int
@@ -93,6 +95,7 @@ class Source:
     fixed: NDArray[np.bool_] | None = None
     obsm_keys: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    doubt: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

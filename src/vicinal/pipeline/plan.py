@@ -27,6 +27,7 @@ from vicinal.plugin.manager import Manager, get_manager
 from . import metric, policy
 from .course import Course, hand_on_callbacks, plan_course, planned_epochs
 from .forecast import Forecast, forecast, sizes
+from .inputs import trains_on_rows
 from .phases import check_phases, check_takes_phases, own_phases
 from .route import route, taken_by
 from .whose import whose
@@ -197,6 +198,7 @@ def make_plan(source: Source, options: EmbedOptions, manager: Manager | None = N
     _check_labels(stages, options, manager)
     course = hand_on_callbacks(_with_phases(course, stages, source.n_obs), stages["optimizer"].backend)
     networks = _plan_networks(stages["optimizer"], manager)
+    rows = None if source.doubt and not trains_on_rows(options, manager) else source.representation
     _check_optimizer(stages["optimizer"], source, options.n_components, networks, course)
     plan = Plan(
         method=options.method,
@@ -208,8 +210,8 @@ def make_plan(source: Source, options: EmbedOptions, manager: Manager | None = N
         n_jobs=threads_for(options.n_jobs),
         stages=stages,
         scores=tuple(c for c in chosen if c.stage == "score"),
-        representation=source.representation.name if source.representation else None,
-        n_pcs=source.representation.n_pcs if source.representation else None,
+        representation=rows.name if rows else None,
+        n_pcs=rows.n_pcs if rows else None,
         neighbors_key=_key_of_used(source, options, picks),
         labels=options.labels,
         notes=(*source.notes, *notes, *unscored, *course.notes),
@@ -520,14 +522,15 @@ def _check_inputs(pick: Pick, source: Source, manager: Manager) -> None:
     }
     for need in _needs(pick, manager):
         if not there.get(need, True):
-            raise InputError(f"{pick.stage}={pick.name!r} needs {remedy[need]}")
+            because = f". {source.doubt}" if need == "representation" and source.doubt else ""
+            raise InputError(f"{pick.stage}={pick.name!r} needs {remedy[need]}{because}")
 
 
 def _pick_scores(
     source: Source, options: EmbedOptions, preset: Preset, manager: Manager
 ) -> tuple[list[Pick], tuple[str, ...]]:
     """Choose the scores; none, with a note, where distances cannot be taken again."""
-    if source.representation is None or source.n_obs < 3:
+    if source.representation is None or source.doubt or source.n_obs < 3:
         return [], ()
     why_not = metric.why_unscored(options)
     if why_not:

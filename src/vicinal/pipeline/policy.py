@@ -42,7 +42,8 @@ def auto_knn(source: Source, options: EmbedOptions) -> tuple[str, str]:
         wanted = options.n_neighbors
         if wanted is None or wanted - 1 <= source.stored.neighbors.k:
             number = "" if wanted is None else f"{wanted} "
-            return "given", f"the {number}nearest of the neighbours stored under {source.stored.key!r}"
+            lacking = f"; {source.stored.note}" if source.stored.note else ""
+            return "given", f"the {number}nearest of the neighbours stored under {source.stored.key!r}{lacking}"
     n_columns = 1 if source.representation is None else source.representation.values.shape[1]
     return _search(options, source.n_obs, n_columns)
 
@@ -119,7 +120,8 @@ def _space(options: EmbedOptions) -> Space | None:
 def auto_graph(source: Source, options: EmbedOptions) -> tuple[str, str]:
     """Choose how the graph is made."""
     if source.stored is not None and source.stored.graph is not None:
-        return "precomputed", f"the connectivities stored under {source.stored.key!r}"
+        lacking = f"; {source.stored.note}" if source.stored.note else ""
+        return "precomputed", f"the connectivities stored under {source.stored.key!r}{lacking}"
     return "fuzzy", "from the neighbours"
 
 

@@ -79,6 +79,7 @@ class Run:
         self._host = RunHost(plan)
         self.graph = self._graph(self._neighbors())
         self._note_isolated()
+        self._note_doubt()
         self.optimization = self._start(self._first_layout())
         if tether is not None:
             cells = self._rows.sort_rows(tether.cells)
@@ -398,7 +399,10 @@ class Run:
         return {
             "params": {**flat_params(plan), "n_fixed": n_fixed, "n_epochs": self.n_epochs},
             "backends": {stage: choice.full_name for stage, choice in plan.stages.items()},
-            "reasons": {stage: choice.reason for stage, choice in plan.stages.items()},
+            "reasons": {
+                **{stage: choice.reason for stage, choice in plan.stages.items()},
+                **({"score": self.source.doubt} if self.source.doubt else {}),
+            },
             "versions": versions_of(plan),
         }
 
@@ -447,7 +451,7 @@ class Run:
 
     def _representation_record(self) -> dict[str, Any] | None:
         found = self.source.representation
-        if found is None:
+        if found is None or (self.source.doubt and self._fitted() is None):
             return None
         return {"name": found.name, "n_features": found.values.shape[1], "n_pcs": found.n_pcs}
 
@@ -465,6 +469,13 @@ class Run:
         if isolated and self.plan.n_obs > 1 and self.plan.stages["graph"].name != EDGELESS:
             logger.warning(
                 "%d of %d cells have no neighbour in the graph; they stay where they start", isolated, self.plan.n_obs
+            )
+
+    def _note_doubt(self) -> None:
+        if self.source.doubt:
+            doubt = self.source.doubt[0].upper() + self.source.doubt[1:]
+            logger.warning(
+                "%s. So the map gets no scores and places no new cells; give use_rep= for one that does", doubt
             )
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 
 from anndata import AnnData
 
-from vicinal.adata.keys import keys_of_basis
+from vicinal.adata.keys import doubt_of, keys_of_basis
 from vicinal.adata.read import check_adata, check_writable, read_labels, read_layout, read_representation
 from vicinal.adata.write import put_score
 from vicinal.contract.arguments import checks_arguments
@@ -76,6 +76,8 @@ def score(
     keys = keys_of_basis(adata, basis)
     layout = read_layout(adata, keys.obsm)
     made_with = _recorded(adata.uns.get(keys.uns))
+    if use_rep is None and (doubt := doubt_of(adata.uns.get(keys.uns))):
+        raise InputError(f"basis={basis!r} has nothing to be scored against: {doubt}. Give use_rep=")
     if n_pcs is None and use_rep in (None, made_with.get("use_rep")):
         n_pcs = made_with.get("n_pcs")
     given_rep, use_rep = use_rep is not None, made_with.get("use_rep") if use_rep is None else use_rep
