@@ -40,9 +40,13 @@ class Pairs:
 
 
 def pairs_of_table(table: Neighbors) -> Pairs:
-    """Return evenly spaced entries of a neighbour table."""
-    rows, places = np.nonzero((table.indices != MISSING) & np.isfinite(table.distances))
-    some = _evenly(len(rows))
+    """Return entries of a neighbour table, of cells that are evenly spaced."""
+    if table.k == 0:
+        return Pairs(np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0))
+    rows = _evenly(table.n_obs, 4 * N_PAIRS)
+    places = np.arange(len(rows)) % max(1, table.k)
+    usable = np.flatnonzero((table.indices[rows, places] != MISSING) & np.isfinite(table.distances[rows, places]))
+    some = usable[_evenly(len(usable))]
     rows, places = rows[some], places[some]
     return Pairs(rows, table.indices[rows, places].astype(np.intp), table.distances[rows, places].astype(np.float64))
 
