@@ -57,7 +57,7 @@ def adopt_map(
     keys = _keys(adata, basis, key_added)
     layout = _read_map(adata, keys.obsm)
     representation, metric, kwds = _representation(adata, use_rep, n_pcs, metric)
-    columns = {"name": representation.name, "n_features": representation.values.shape[1], "n_pcs": representation.n_pcs}
+    columns = representation.record
     placement = PLACEMENT if "tsne" in keys.obsm.lower() else {}
     record = {
         "kind": LANDMARKS,

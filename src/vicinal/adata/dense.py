@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from vicinal.contract.errors import InputError
 from vicinal.pipeline.spool import new_rows
 
+from .far import shifted
 from .pieces import pieces, readable
 
 CHECKED_VALUES = 2**22
@@ -23,6 +24,7 @@ def dense_values(
     columns: NDArray[np.intp] | None = None,
     *,
     copies: int = 1,
+    center: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float32]:
     """Return a representation as float32, C-contiguous and finite; sharing memory where it is so already.
 
@@ -32,6 +34,8 @@ def dense_values(
         Those to take, in their order; None for all.
     copies
         Arrays of this size that there will be at a time, where they go into temporary files.
+    center
+        What to take off each wanted column before it is rounded.
 
     Raises
     ------
@@ -39,22 +43,28 @@ def dense_values(
         If it is not numeric, has no columns, does not fit on the disk, or holds NaN or infinity.
     """
     check_shape(stored, name)
-    return dense_rows(readable(stored, name), name, obs_names, columns, copies=copies)
+    return dense_rows(readable(stored, name), name, obs_names, columns, copies=copies, center=center)
 
 
 def dense_rows(
-    stored: Any, name: str, obs_names: Any = None, columns: NDArray[np.intp] | None = None, *, copies: int = 1
+    stored: Any,
+    name: str,
+    obs_names: Any = None,
+    columns: NDArray[np.intp] | None = None,
+    *,
+    copies: int = 1,
+    center: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float32]:
     """Return what is `readable` as `dense_values` does."""
     check_real(stored, name)
     n_obs, n_columns = stored.shape
     every = np.arange(n_columns)
-    if _is_ready(stored) and (columns is None or np.array_equal(columns, every)):
+    if center is None and _is_ready(stored) and (columns is None or np.array_equal(columns, every)):
         _check_whole(stored, name, obs_names)
         return stored
     wanted = every if columns is None else columns
     values = new_rows((n_obs, len(wanted)), name, copies=copies)
-    _fill(values, stored, wanted).require_none(name, obs_names)
+    _fill(values, stored, wanted, center).require_none(name, obs_names)
     return values
 
 
@@ -118,10 +128,12 @@ def _check_whole(values: NDArray[np.float32], name: str, obs_names: Any) -> None
     flaws.require_none(name, obs_names)
 
 
-def _fill(values: NDArray[np.float32], stored: Any, wanted: NDArray[np.intp]) -> Flaws:
+def _fill(
+    values: NDArray[np.float32], stored: Any, wanted: NDArray[np.intp], center: NDArray[np.float64] | None
+) -> Flaws:
     flaws = Flaws(len(values))
     with np.errstate(over="ignore"):
         for rows, places, piece in pieces(stored, wanted):
-            values[rows, places] = piece
+            values[rows, places] = piece if center is None else shifted(piece, center[places])
             flaws.look_at(values[rows, places], rows)
     return flaws

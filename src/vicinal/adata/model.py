@@ -24,6 +24,7 @@ from vicinal.models.store import MAX_LANDMARKS, NETWORK, Model, check_kind, from
 from vicinal.models.strangers import Strangers
 
 from .dense import check_shape, dense_values
+from .far import shifted
 from .genes import N_CHECKED, check_same_pca, read_components, read_gene_chain
 from .keys import MapKeys, check_free, check_free_for_strangers, doubt_of, feature_names, map_keys, stranger_columns
 from .kinds import is_mudata
@@ -173,7 +174,9 @@ def read_rows(
     if chain is not None and slot not in adata_new.obsm and _has_genes(adata_new, slot):
         name = representation["name"]
         otherwise = f". Or give use_rep={name!r}, if obsm holds the components" if name in adata_new.obsm else ""
-        return read_components(adata_new, chain, slot, otherwise, min_overlap=min_overlap, n_jobs=n_jobs)
+        made = read_components(adata_new, chain, slot, otherwise, min_overlap=min_overlap, n_jobs=n_jobs)
+        center = center_in(representation)
+        return made if center is None else shifted(made, center).astype(np.float32)
     _check_there(adata_new, slot, model)
     rows = read_representation_like(adata_new, {**representation, "name": slot}, model.manifest.features)
     if chain is not None:
@@ -238,7 +241,13 @@ def read_representation_like(
     if n_columns != n_features:
         msg = f"{name!r} has {n_columns} columns here; the model was made from {n_features}"
         raise InputError(msg)
-    return dense_values(stored, name, adata.obs_names, columns)
+    return dense_values(stored, name, adata.obs_names, columns, center=center_in(representation))
+
+
+def center_in(representation: Mapping[str, Any]) -> NDArray[np.float64] | None:
+    """Return what a model takes off each column of a representation; None for nothing."""
+    center = representation.get("center")
+    return None if center is None else np.asarray(center, dtype=np.float64)
 
 
 def check_target(adata: ad.AnnData, model: Model, key_added: str | None, *, has_flags: bool = False) -> None:

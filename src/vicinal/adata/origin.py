@@ -12,7 +12,7 @@ from scipy import sparse
 
 from vicinal.contract.data import Neighbors
 from vicinal.contract.errors import InputError, listing
-from vicinal.contract.options import EmbedOptions, Unset
+from vicinal.contract.options import EUCLIDEAN, EmbedOptions, Unset
 from vicinal.contract.source import Representation, StoredNeighbors
 
 from .sampled import MOST, Pairs, pairs_of_matrix, pairs_of_table, share_linked, share_reproduced
@@ -111,7 +111,7 @@ def _raw(adata: ad.AnnData, found: Representation, evidence: Evidence) -> Repres
     is_taken = 0 < adata.n_vars <= MAX_RAW_COLUMNS or (adata.n_vars > 0 and evidence.params.get("n_pcs") == 0)
     if evidence.made_from is not None or found.name == "X" or adata.X is None or not is_taken:
         return None
-    return read_slot(adata, "X", None)
+    return read_slot(adata, "X", None, metric=evidence.params.get("metric", EUCLIDEAN))
 
 
 def _hint(adata: ad.AnnData, found: Representation, evidence: Evidence) -> str:

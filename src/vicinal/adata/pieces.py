@@ -65,6 +65,11 @@ def pieces(stored: Any, wanted: NDArray[np.intp]) -> Iterator[tuple[slice, Index
             yield rows, as_slice(places), _dense(values, columns)
 
 
+def is_in_memory(stored: Any) -> bool:
+    """Tell whether values are a plain array."""
+    return isinstance(stored, np.ndarray)
+
+
 def has_whole_rows(stored: Any, wanted: NDArray[np.intp]) -> bool:
     """Tell whether `pieces` gives all wanted columns of a row at once."""
     return len(list(_reader(stored).spans(int(wanted.min()), int(wanted.max()) + 1))) == 1

@@ -13,7 +13,7 @@ from scipy import sparse
 from vicinal.contract.data import Graph, Neighbors
 from vicinal.contract.errors import InputError, did_you_mean, listing
 from vicinal.contract.metrics import PRECOMPUTED
-from vicinal.contract.options import EmbedOptions
+from vicinal.contract.options import EUCLIDEAN, EmbedOptions, Unset
 from vicinal.contract.source import Representation, Source, StoredNeighbors
 from vicinal.pipeline.inputs import reads_rows
 from vicinal.pipeline.plan import stored_neighbors_wanted
@@ -21,11 +21,13 @@ from vicinal.pipeline.rows import is_sorted
 from vicinal.pipeline.spool import is_in_file, is_spooled
 from vicinal.plugin.manager import get_manager
 
-from .dense import check_shape, dense_values
+from .dense import check_real, check_shape, dense_rows, dense_values
+from .far import center_of, count_merged
 from .keys import DEFAULT_NEIGHBORS, check_free, is_neighbors, map_keys
 from .kinds import check_kind_of_object, layers_of, values_of
 from .labels import check_labels
 from .paga import read_paga
+from .pieces import readable
 from .slots import filled, raw_hint
 from .stored import StoredDistances, check_source, checked_rows
 from .whole import as_far_as_whole
@@ -207,10 +209,15 @@ def read_representation(
         remedy = raw_hint(adata) or " Run sc.pp.pca(adata), or name one with use_rep="
         raise InputError(f"{msg}.{remedy}")
     is_known = known is not None and (known.name, known.n_pcs) == (name, n_pcs)
-    return known if is_known else read_slot(adata, name, n_pcs), why
+    return known if is_known else read_slot(adata, name, n_pcs, metric=_metric(options, stored)), why
 
 
-def read_slot(adata: ad.AnnData, name: str, n_pcs: int | None) -> Representation:
+def _metric(options: EmbedOptions, stored: StoredNeighbors | None) -> object:
+    recorded = stored.params.get("metric") if stored is not None and isinstance(options.metric, Unset) else None
+    return recorded if isinstance(recorded, str) else options.metric
+
+
+def read_slot(adata: ad.AnnData, name: str, n_pcs: int | None, *, metric: object = EUCLIDEAN) -> Representation:
     """Return a representation, checked, of ``n_pcs`` columns or all."""
     stored = slot_of(adata, name)
     check_shape(stored, name)
@@ -218,10 +225,16 @@ def read_slot(adata: ad.AnnData, name: str, n_pcs: int | None) -> Representation
     shape = (adata.n_obs, stored.shape[1] if columns is None else len(columns))
     # Rows in a file are put in the order of their names in another.
     copies = 2 if is_spooled(shape) and not is_sorted(adata.obs_names.to_numpy()) else 1
-    values = dense_values(stored, name, adata.obs_names, columns, copies=copies)
+    ready = readable(stored, name)
+    check_real(ready, name)
+    center = center_of(ready, columns, metric)
+    values = dense_rows(ready, name, adata.obs_names, columns, copies=copies, center=center)
+    n_merged = count_merged(ready, values, columns, center, name)
     shared = isinstance(stored, np.ndarray) and np.may_share_memory(values, stored)
     spooled = is_in_file(values) and not shared
-    return Representation(name=name, values=values, n_pcs=n_pcs, shared=shared, spooled=spooled)
+    return Representation(
+        name=name, values=values, n_pcs=n_pcs, shared=shared, spooled=spooled, center=center, n_merged=n_merged
+    )
 
 
 def _checked_n_pcs(n_pcs: Any, n_columns: int, name: str) -> int:

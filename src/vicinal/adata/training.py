@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Mapping
 from typing import Any
 
 import anndata as ad
@@ -77,7 +76,7 @@ def _validation(adata: ad.AnnData, given: Any, representation: Representation | 
     values = given if hasattr(given, "ndim") else _array(given)
     if values.ndim == 2:
         _check_fit(values.shape, _required(representation))
-        return {"validation_rows": dense_values(values, "validation")}
+        return {"validation_rows": dense_values(values, "validation", center=_required(representation).center)}
     values = _array(values)
     if values.dtype != bool or values.shape != (adata.n_obs,):
         wanted = f"a boolean mask {(adata.n_obs,)}, rows (m, n_features), a share of the cells, or an AnnData"
@@ -100,14 +99,9 @@ def _rows_of(others: ad.AnnData, adata: ad.AnnData, representation: Representati
     if not has_slot(others, representation.name):
         there = listing(others.obsm)
         raise InputError(f"validation has no {representation.name!r}, which the map is made from; its obsm has {there}")
-    record: Mapping[str, Any] = {
-        "name": representation.name,
-        "n_features": representation.values.shape[1],
-        "n_pcs": representation.n_pcs,
-    }
     features = None if representation.name in adata.obsm else tuple(map(str, adata.var_names[: representation.n_pcs]))
     try:
-        return read_representation_like(others, record, features)
+        return read_representation_like(others, representation.record, features)
     except InputError as error:
         raise InputError(f"validation: {error}") from error
 

@@ -28,6 +28,10 @@ class Representation:
         Whether the values are the AnnData's own, not a copy in another form.
     spooled
         Whether they are in a temporary file, which the system need not keep in memory.
+    center
+        float64 ``(n_features,)``, what was taken off each column before it was rounded to float32; None for nothing.
+    n_merged
+        Rows that rounding made equal to others.
     """
 
     name: str
@@ -35,6 +39,14 @@ class Representation:
     n_pcs: int | None = None
     shared: bool = True
     spooled: bool = False
+    center: NDArray[np.float64] | None = None
+    n_merged: int = 0
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What a model must know to read other cells alike."""
+        center = {} if self.center is None else {"center": self.center.tolist()}
+        return {"name": self.name, "n_features": self.values.shape[1], "n_pcs": self.n_pcs, **center}
 
 
 @dataclass(frozen=True, kw_only=True)

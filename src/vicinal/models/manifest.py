@@ -199,6 +199,15 @@ def _check_representation(representation: Mapping[str, Any] | None) -> None:
     n_pcs = _typed(representation, "n_pcs", (int, NoneType), "representation")
     if n_pcs is not None:
         _check_count(n_pcs, "representation['n_pcs']")
+    center = representation.get("center")
+    if center is not None and not _is_row(center, representation["n_features"]):
+        n_features = representation["n_features"]
+        raise ModelError(f"model.json: representation['center'] is not {n_features} finite numbers")
+
+
+def _is_row(values: Any, length: int) -> bool:
+    is_list = isinstance(values, list) and len(values) == length
+    return is_list and all(type(value) in (int, float) and abs(value) < 1e300 for value in values)
 
 
 def _check_count(value: int, shown: str) -> None:

@@ -397,7 +397,7 @@ class Run:
         plan = self.plan
         n_fixed = None if self.source.fixed is None else int(self.source.fixed.sum())
         return {
-            "params": {**flat_params(plan), "n_fixed": n_fixed, "n_epochs": self.n_epochs},
+            "params": {**flat_params(plan), "n_fixed": n_fixed, "n_epochs": self.n_epochs, **self._merged()},
             "backends": {stage: choice.full_name for stage, choice in plan.stages.items()},
             "reasons": {
                 **{stage: choice.reason for stage, choice in plan.stages.items()},
@@ -405,6 +405,10 @@ class Run:
             },
             "versions": versions_of(plan),
         }
+
+    def _merged(self) -> dict[str, int]:
+        rows = self.source.representation
+        return {} if rows is None or not rows.n_merged else {"n_rows_merged": rows.n_merged}
 
     @property
     def repeats(self) -> bool:
@@ -453,7 +457,7 @@ class Run:
         found = self.source.representation
         if found is None or (self.source.doubt and self._fitted() is None):
             return None
-        return {"name": found.name, "n_features": found.values.shape[1], "n_pcs": found.n_pcs}
+        return found.record
 
     def _record_loss(self) -> None:
         start = time.perf_counter()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from vicinal.adata.genes import read_gene_map
 from vicinal.adata.keys import check_key
+from vicinal.adata.model import center_in
 from vicinal.adata.read import check_adata, check_writable, read_places
 from vicinal.adata.write import put_reconstruction
 from vicinal.contract.arguments import checks_arguments
@@ -88,6 +89,7 @@ def reconstruct(
     gene_map = read_gene_map(adata, name, _n_features(found)) if genes else None
     given = read_places(adata, found.manifest.basis if basis is None else basis) if places is None else places
     made = _decoded(found, _checked(given, found), decoder, n_jobs)
+    made = _as_stored(made, found)
     made = made if gene_map is None else gene_map.genes(made)
     return made if places is not None else put_reconstruction(adata, made, target, as_layer=genes, copy=copy)
 
@@ -111,6 +113,12 @@ def _representation(model: Model) -> str:
 def _n_features(model: Model) -> int:
     assert model.manifest.representation is not None
     return int(model.manifest.representation["n_features"])
+
+
+def _as_stored(rows: NDArray[np.float32], model: Model) -> NDArray[np.float32]:
+    """Return rows with what the model takes off them put back."""
+    center = center_in(model.manifest.representation or {})
+    return rows if center is None else (rows + center).astype(np.float32)
 
 
 def _checked(places: Any, model: Model) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from vicinal.adata.write import put_score
 from vicinal.contract.arguments import checks_arguments
 from vicinal.contract.errors import InputError
 from vicinal.contract.metrics import checked_kwds
-from vicinal.contract.options import EmbedOptions
+from vicinal.contract.options import EUCLIDEAN, EmbedOptions
 from vicinal.contract.requests import ScoreRequest
 from vicinal.contract.seeds import child_seed
 from vicinal.kernels.processors import threads_for
@@ -81,7 +81,9 @@ def score(
     if n_pcs is None and use_rep in (None, made_with.get("use_rep")):
         n_pcs = made_with.get("n_pcs")
     given_rep, use_rep = use_rep is not None, made_with.get("use_rep") if use_rep is None else use_rep
-    options = EmbedOptions(use_rep=use_rep, n_pcs=n_pcs, random_state=random_state, n_jobs=n_jobs)
+    # A center is taken off only where the metric allows it.
+    name = str(made_with.get("metric", EUCLIDEAN))
+    options = EmbedOptions(use_rep=use_rep, n_pcs=n_pcs, metric=name, random_state=random_state, n_jobs=n_jobs)
     check_options(options)
     representation, _ = read_representation(adata, options, None)
     assert representation is not None
