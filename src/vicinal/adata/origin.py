@@ -14,6 +14,7 @@ from vicinal.contract.data import Neighbors
 from vicinal.contract.errors import InputError, listing
 from vicinal.contract.options import EUCLIDEAN, EmbedOptions, Unset
 from vicinal.contract.source import Representation, StoredNeighbors
+from vicinal.pipeline.metric import stored_metric
 
 from .sampled import MOST, Pairs, pairs_of_matrix, pairs_of_table, share_linked, share_reproduced
 
@@ -49,8 +50,9 @@ class Evidence:
 
     def share(self, values: np.ndarray) -> float | None:
         """Return the share of the sample that rows reproduce; None where that cannot be told."""
-        metric, kwds = self.params.get("metric"), self.params.get("metric_kwds")
-        metric, kwds = metric if isinstance(metric, str) else None, kwds if isinstance(kwds, Mapping) else {}
+        metric, kwds = stored_metric(self.params)
+        if metric is None and self.params.get("metric") is not None:  # a function, which nothing is computed by here
+            return None
         if self.pairs is not None and len(self.pairs.rows):
             return share_reproduced(values, self.pairs, metric, kwds)
         return None if self.graph is None else share_linked(values, self.graph, metric)
@@ -131,7 +133,7 @@ def _others(adata: ad.AnnData, found: Representation) -> Iterator[tuple[str, np.
 
 def _evidence(adata: ad.AnnData, options: EmbedOptions, stored: StoredNeighbors | None) -> Evidence | None:
     """Return what there is on neighbours that will be used; None where they are searched in the representation."""
-    own = {} if isinstance(options.metric, Unset) else {"metric": options.metric}
+    own = {} if isinstance(options.metric, Unset) else {"metric": options.metric, "metric_kwds": options.metric_kwds}
     if isinstance(options.knn, tuple):
         pairs = _given_pairs(options.knn, adata.n_obs)
         return None if pairs is None else Evidence("the neighbours given as knn", pairs, None, own)

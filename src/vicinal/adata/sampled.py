@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from vicinal.contract.data import MISSING, Neighbors
+from vicinal.contract.metrics import checked_kwds
 
 N_PAIRS = 256
 """Stored distances that are computed anew."""
@@ -91,12 +92,14 @@ def share_reproduced(
 
 
 def _measures_of(metric: str, kwds: Mapping[str, Any]) -> list[Measure]:
+    from vicinal.kernels.metrics import pair_distances
+
     own = {"cosine": _cosine, "angular": _cosine, "manhattan": _manhattan, "l1": _manhattan, "cityblock": _manhattan}
     if metric in own:
         return [own[metric]]
     if metric in ("euclidean", "l2", "sqeuclidean") or (metric == "minkowski" and kwds.get("p", 2) == 2):
         return [_euclidean]
-    return [lambda a, b: _by_scikit_learn(a, b, metric, kwds)]
+    return [lambda a, b: pair_distances(a, b, metric, checked_kwds(metric, kwds))]
 
 
 def _tried(measure: Measure, a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64] | None:
@@ -119,15 +122,6 @@ def _manhattan(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.flo
 def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     return np.maximum(0.0, 1 - np.divide((a * b).sum(axis=1), lengths, out=np.ones(len(a)), where=lengths > 0))
-
-
-def _by_scikit_learn(
-    a: NDArray[np.float64], b: NDArray[np.float64], metric: str, kwds: Mapping[str, Any]
-) -> NDArray[np.float64]:
-    from sklearn.metrics import pairwise_distances
-
-    pairs = zip(a[:, None], b[:, None], strict=True)
-    return np.array([pairwise_distances(x, y, metric=metric, **kwds)[0, 0] for x, y in pairs])
 
 
 def _share_alike(stored: NDArray[np.float64], made: NDArray[np.float64]) -> float:
