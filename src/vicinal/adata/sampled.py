@@ -173,7 +173,7 @@ def _distances_to_nearest(
     values: NDArray[np.float32], cells: NDArray[np.intp], metric: str | None
 ) -> NDArray[np.float64]:
     from vicinal.kernels.knn import Reference, nearest_rows
-    from vicinal.kernels.parallel import available_threads
+    from vicinal.kernels.processors import available_threads
 
     reference = Reference.pack(values, "cosine" if metric == "cosine" else "euclidean")
     found, _ = nearest_rows(reference, values[cells], 1, own=cells, n_jobs=available_threads())
