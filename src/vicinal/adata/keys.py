@@ -70,9 +70,10 @@ def check_free_for_strangers(adata: AnnData, keys: MapKeys) -> None:
 
 
 def has_strangers(adata: AnnData, keys: MapKeys) -> bool:
-    """Tell whether a projection has written flags for this map."""
+    """Tell whether a projection or an update has written flags for this map."""
     entry = adata.uns.get(keys.uns)
-    record = entry.get("strangers") if isinstance(entry, Mapping) and "projected_from" in entry else None
+    is_ours = isinstance(entry, Mapping) and not {"projected_from", "update"}.isdisjoint(entry)
+    record = entry["strangers"] if is_ours and "strangers" in entry else None
     return isinstance(record, Mapping) and "level" in record
 
 

@@ -301,11 +301,12 @@ def write_projection(
     entry: dict[str, Any] = {"params": params, "projected_from": json.dumps(origin)}
     keys = map_keys(model.method, key_added)
     if strangers is not None:
-        entry["strangers"] = _stranger_record(strangers, parked)
-    return put_projection(adata, places, entry, keys, _stranger_values(strangers, keys), copy=copy)
+        entry["strangers"] = stranger_record(strangers, parked=parked)
+    return put_projection(adata, places, entry, keys, stranger_values(strangers, keys), copy=copy)
 
 
-def _stranger_record(strangers: Strangers | str, parked: bool) -> dict[str, Any]:
+def stranger_record(strangers: Strangers | str, *, parked: bool) -> dict[str, Any]:
+    """Return what ``uns`` says of flags, or why there are none."""
     if isinstance(strangers, str):
         return {"unavailable": strangers}
     return {
@@ -316,8 +317,19 @@ def _stranger_record(strangers: Strangers | str, parked: bool) -> dict[str, Any]
     }
 
 
-def _stranger_values(strangers: Strangers | str | None, keys: MapKeys) -> dict[str, np.ndarray]:
+def stranger_values(
+    strangers: Strangers | str | None, keys: MapKeys, is_new: NDArray[np.bool_] | None = None
+) -> dict[str, np.ndarray]:
+    """Return the columns of ``obs``; where only some of the cells are new, NaN and no flag for the others."""
     if strangers is None or isinstance(strangers, str):
         return {}
-    values = strangers.scores, strangers.p_values, strangers.flags
+    values: list[np.ndarray] = [strangers.scores, strangers.p_values, strangers.flags]
+    if is_new is not None:
+        values = [_among(known, is_new) for known in values]
     return dict(zip(stranger_columns(keys), values, strict=True))
+
+
+def _among(values: np.ndarray, is_new: NDArray[np.bool_]) -> np.ndarray:
+    every = np.full(len(is_new), False if values.dtype == bool else np.nan, dtype=values.dtype)
+    every[is_new] = values
+    return every

@@ -194,6 +194,8 @@ def read_representation(
     """Return the representation and a note on why it; None where none is found and none is needed."""
     if isinstance(options.metric, str) and options.metric == PRECOMPUTED and isinstance(options.knn, tuple):
         return None, "distances given: no scores or projection"
+    if known is not None and (known.name, known.n_pcs) == (options.use_rep, options.n_pcs):
+        return known, f"representation {known.name!r}: use_rep"  # it may not be in the AnnData yet
     name, n_pcs, why = _choose_representation(adata, options, stored)
     if name is None:
         if stored is not None and (stored.graph is not None or stored.neighbors is not None):

@@ -14,14 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.contract.data import MISSING, Layout
-from vicinal.contract.errors import InputError, listing
+from vicinal.contract.errors import InputError
 from vicinal.models.inference import place, row_bytes
 from vicinal.models.store import Model
 
+from .joint_rows import as_in_the_map, check_new_rows, is_made_of_genes, joint_rows
 from .keys import MapKeys
-from .model import model_from_adata, read_rows
-from .read import has_slot, read_layout
-from .write import put_map, storable
+from .model import MIN_OVERLAP, model_from_adata, read_rows
+from .read import read_layout
+from .write import put_grown, storable
 
 SAME_ROW = 1e-3
 """How far a row may be from that of its name in the map, in root mean squares of the map's rows: float32, a file."""
@@ -61,6 +62,8 @@ class Joint:
         Their places before any move.
     spread
         Root mean square distance of the map's cells from their mean.
+    made
+        Whether the rows were made of genes, and are not in the AnnData.
     """
 
     old: OldMap
@@ -68,6 +71,12 @@ class Joint:
     is_new: NDArray[np.bool_]
     first: Layout
     spread: float
+    made: bool = False
+
+    @property
+    def components(self) -> dict[str, NDArray[np.float32]]:
+        """What is to be written beside the map, by its key in ``obsm``: rows that were made."""
+        return {(self.old.model.manifest.representation or {})["name"]: self.rows} if self.made else {}
 
 
 def read_old_map(adata: ad.AnnData, key: str | None) -> OldMap:
@@ -78,10 +87,11 @@ def read_old_map(adata: ad.AnnData, key: str | None) -> OldMap:
     ModelError, InputError
         As `model_from_adata`; also if names of its cells repeat.
     """
-    model = model_from_adata(adata, key, max_landmarks=adata.n_obs, genes=False)
+    model = model_from_adata(adata, key, max_landmarks=adata.n_obs)
     if not adata.obs_names.is_unique:
         raise InputError("names of cells repeat in the map's AnnData; they are known by name: obs_names_make_unique()")
-    rows, layout = rows_as_stored(adata, model), read_layout(adata, str(model.manifest.basis))
+    rows = read_rows(adata, model, use_rep=(model.manifest.representation or {})["name"])
+    layout = read_layout(adata, str(model.manifest.basis))
     return OldMap(model=model, names=tuple(map(str, adata.obs_names)), rows=rows, layout=layout)
 
 
@@ -102,38 +112,33 @@ def old_map_of(model: Model) -> OldMap:
     return OldMap(model=model, names=None, rows=model.arrays["reference"], layout=model.arrays["layout"])
 
 
-def join(adata: ad.AnnData, old: OldMap, *, encoder: Any, n_jobs: int | None) -> Joint:
+def join(
+    adata: ad.AnnData, old: OldMap, *, encoder: Any, n_jobs: int | None, min_overlap: float = MIN_OVERLAP
+) -> Joint:
     """Find the old cells, and place the new ones among them.
 
     Raises
     ------
     InputError
-        As `rows_as_stored`, `match_cells` and `vicinal.models.inference.place`.
+        As `joint_rows`, `match_cells`, `check_new_rows` and `vicinal.models.inference.place`.
     """
-    rows = rows_as_stored(adata, old.model)
+    rows, made = (
+        joint_rows(adata, old.model, min_overlap=min_overlap, n_jobs=n_jobs),
+        is_made_of_genes(adata, old.model),
+    )
+    if old.names is None:
+        rows = as_in_the_map(old.model, rows, n_jobs)
     found = match_cells(adata, rows, old)
     is_new = found == MISSING
+    if made:  # they round otherwise than those of the map
+        rows[~is_new] = old.rows[found[~is_new]]
+    check_new_rows(adata, old.model, rows, is_new, n_jobs)
     first = np.empty((len(rows), old.layout.shape[1]), dtype=np.float32)
     first[~is_new] = old.layout[found[~is_new]]
     first[is_new] = place(old.model, rows[is_new], module=encoder, n_jobs=n_jobs)
     from_mean = old.layout - old.layout.mean(axis=0, dtype=np.float64)
     spread = float(np.sqrt(np.square(from_mean).sum(axis=1).mean()))
-    return Joint(old=old, rows=rows, is_new=is_new, first=first, spread=spread)
-
-
-def rows_as_stored(adata: ad.AnnData, model: Model) -> NDArray[np.float32]:
-    """Return the rows of cells in the slot the map was made from, which all have; not made anew of their genes.
-
-    Raises
-    ------
-    InputError
-        If the slot is missing, does not fit the model, or holds NaN or infinity.
-    """
-    name = (model.manifest.representation or {})["name"]
-    if not has_slot(adata, name):
-        msg = f"the map was made from {name!r}, which adata_all has not; its obsm has {listing(adata.obsm)}"
-        raise InputError(f"{msg}. Old cells need the rows they had there, and new cells theirs in the same space")
-    return read_rows(adata, model, use_rep=name)
+    return Joint(old=old, rows=rows, is_new=is_new, first=first, spread=spread, made=made)
 
 
 def match_cells(adata: ad.AnnData, rows: NDArray[np.float32], old: OldMap) -> NDArray[np.intp]:
@@ -194,7 +199,7 @@ def _check_rows(adata: ad.AnnData, rows: NDArray[np.float32], old: OldMap, found
 def check_columns(adata: ad.AnnData, model: Model) -> None:
     """Raise `InputError` where a map of genes would be made from others, or in another order, than the old one."""
     representation, features = model.manifest.representation or {}, model.manifest.features
-    if features is None or representation["name"] in adata.obsm:
+    if features is None or model.genes is not None or representation["name"] in adata.obsm:
         return
     if tuple(map(str, adata.var_names[: representation["n_pcs"]])) != tuple(features):
         msg = "the genes of adata_all are not those of the map, in their order"
@@ -227,9 +232,15 @@ def moved(joint: Joint, layout: Layout, max_drift: float) -> dict[str, Any]:
 
 
 def write_network_update(
-    adata: ad.AnnData, joint: Joint, keys: MapKeys, record: Mapping[str, Any], *, copy: bool
+    adata: ad.AnnData,
+    joint: Joint,
+    keys: MapKeys,
+    beside: Mapping[str, Any],
+    columns: Mapping[str, np.ndarray],
+    *,
+    copy: bool,
 ) -> ad.AnnData | None:
-    """Write places that a network gives, the network itself, and what was moved."""
+    """Write places that a network gives, the network itself, and what is to stand beside it."""
     model = joint.old.model
     manifest = dataclasses.replace(model.manifest, basis=keys.obsm)
     entry = {
@@ -237,6 +248,6 @@ def write_network_update(
         "backends": dict(manifest.backends),
         "versions": dict(manifest.versions),
         "model": {"manifest": manifest.to_json(), "arrays": dict(model.arrays)},
-        "update": dict(record),
+        **beside,
     }
-    return put_map(adata, joint.first, entry, keys, copy=copy)
+    return put_grown(adata, joint.first, entry, keys, columns, joint.components, copy=copy)

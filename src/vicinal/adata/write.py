@@ -25,6 +25,8 @@ def write(
     arguments: str,
     copy: bool,
     beside: Mapping[str, Any] | None = None,
+    columns: Mapping[str, np.ndarray] | None = None,
+    components: Mapping[str, np.ndarray] | None = None,
 ) -> ad.AnnData | None:
     """Put a map, its history, provenance and model handle into the AnnData.
 
@@ -34,6 +36,8 @@ def write(
         What was asked for, as JSON.
     beside
         Further entries of ``uns``.
+    columns, components
+        Of ``obs`` and of ``obsm``, written with the map or not at all.
     """
     entry = {
         "params": storable(result.params),
@@ -56,7 +60,11 @@ def write(
         entry["snapshot_epochs"] = np.array(epochs, dtype=np.int64)
     if result.kept:
         entry["init"] = dict(result.kept)
-    made = put_map(adata, result.layout, {**entry, **(beside or {})}, keys, copy=copy)
+    entry |= beside or {}
+    if columns is None:
+        made = put_map(adata, result.layout, entry, keys, copy=copy)
+    else:
+        made = put_grown(adata, result.layout, entry, keys, columns, components or {}, copy=copy)
     added(f"obsm[{keys.obsm!r}]", len(result.layout), result.timings["total"])
     return made
 
@@ -110,6 +118,40 @@ def put_projection(
         except BaseException:  # an interrupt between the two
             target.obs = before
             raise
+    return target if copy else None
+
+
+def put_grown(
+    adata: ad.AnnData,
+    layout: np.ndarray,
+    entry: Mapping[str, Any],
+    keys: MapKeys,
+    columns: Mapping[str, np.ndarray],
+    components: Mapping[str, np.ndarray],
+    *,
+    copy: bool,
+) -> ad.AnnData | None:
+    """Write a map as `put_projection` does, with components that ``obsm`` has not yet, all or none."""
+    target = duplicate(adata) if copy else adata
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ad.ImplicitModificationWarning)
+        try:
+            for name, values in components.items():
+                target.obsm[name] = values
+            put_projection(target, layout, entry, keys, columns, copy=False)
+        except BaseException:
+            for name in components:
+                target.obsm.pop(name, None)
+            raise
+    return target if copy else None
+
+
+def put_components(adata: ad.AnnData, values: np.ndarray, key: str, *, copy: bool) -> ad.AnnData | None:
+    """Write the rows of cells in a model's space, into the AnnData or a copy of it."""
+    target = duplicate(adata) if copy else adata
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ad.ImplicitModificationWarning)
+        target.obsm[key] = values
     return target if copy else None
 
 

@@ -243,6 +243,13 @@ def _put_own_places(
     places[candidates[group != MISSING]] = means[group[group != MISSING]]
 
 
+def same_as_landmarks(model: Model, rows: NDArray[np.float32], n_jobs: int | None = None) -> NDArray[np.intp]:
+    """Return which reference cell each row is but for rounding, -1 for none."""
+    nearest = nearest_landmarks(model, rows, n_jobs or available_threads()).indices[:, 0].astype(np.intp)
+    is_same = (nearest != MISSING) & _are_same(rows, model.arrays["reference"][nearest])
+    return np.where(is_same, nearest, MISSING)
+
+
 def _are_same(rows: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.bool_]:
     off = np.abs(rows - known).max(axis=1)
     return np.asarray(off <= SAME_ROW * np.abs(known).max(axis=1), dtype=bool)

@@ -7,6 +7,7 @@ from .methods import tsne, umap
 from .plan import plan
 from .project import project
 from .reconstruct import reconstruct
+from .represent import represent
 from .rerun import rerun
 from .score import score
 from .spectrum import spectrum
@@ -19,6 +20,7 @@ __all__ = [
     "plan",
     "project",
     "reconstruct",
+    "represent",
     "rerun",
     "score",
     "spectrum",

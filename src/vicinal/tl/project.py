@@ -116,7 +116,7 @@ def project(
     own, model = adata_new is model, find_model(model, key)
     if own and key_added is None and not copy:
         raise InputError("adata_new is the model's own AnnData, whose map would be overwritten; give key_added=")
-    _check_strangers(stranger_level, park_strangers, model)
+    check_strangers(stranger_level, park_strangers, model)
     check_target(adata_new, model, key_added, has_flags=stranger_level is not None)
     rows = read_rows(adata_new, model, use_rep=use_rep, min_overlap=min_overlap, n_jobs=n_jobs)
     places = place(model, rows, module=encoder, n_jobs=n_jobs)
@@ -130,7 +130,8 @@ def project(
     return made
 
 
-def _check_strangers(level: object, park: object, model: Model) -> None:
+def check_strangers(level: object, park: object, model: Model) -> None:
+    """Raise for a level or a wish to park strangers that cannot be followed."""
     is_number = isinstance(level, int | float | np.integer | np.floating) and not isinstance(level, bool)
     if level is not None and not (is_number and 0 < float(level) < 1):  # type: ignore[arg-type]
         msg = f"stranger_level={level!r} is not allowed; give a number between 0 and 1, or None for no flags"
