@@ -15,6 +15,7 @@ from vicinal.contract.errors import InputError
 from vicinal.models.genes import GeneChain
 from vicinal.models.manifest import plain
 from vicinal.models.match import match_genes
+from vicinal.models.novelty import residuals
 from vicinal.models.preprocessing import check_preprocessing, normalised_total, values_seen
 from vicinal.pipeline.spool import new_rows
 
@@ -211,9 +212,21 @@ def _spread(n: int, n_wanted: int) -> NDArray[np.intp]:
 
 
 def read_components(
-    adata: ad.AnnData, chain: GeneChain, slot: str, otherwise: str, *, min_overlap: float, n_jobs: int | None = None
+    adata: ad.AnnData,
+    chain: GeneChain,
+    slot: str,
+    otherwise: str,
+    *,
+    min_overlap: float,
+    off: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
+    n_jobs: int | None = None,
 ) -> NDArray[np.float32]:
     """Return components of new cells, made of their genes; a piece of the cells is held at a time.
+
+    Parameters
+    ----------
+    off
+        Variances of the residuals, and float32 ``(n_obs, 2)`` that is filled with how far cells lie off the components.
 
     Raises
     ------
@@ -230,18 +243,18 @@ def read_components(
     check_preprocessing(chain.saw, some_rows(stored, N_LOOKED_AT), _log1p(adata), _shown(slot), otherwise)
     made = new_rows((adata.n_obs, chain.loadings.shape[1]), slot)
     flaws = Flaws(adata.n_obs)
-    with np.errstate(over="ignore"):
-        for rows, piece in _whole_rows(stored, slot, match.columns, adata.obs_names):
+    with np.errstate(over="ignore", invalid="ignore"):
+        for rows, piece in whole_rows(stored, slot, match.columns, adata.obs_names):
             values = np.ascontiguousarray(piece, dtype=np.float32)
             flaws.look_at(values, rows)
             made[rows] = chain.components(values, match.present, n_jobs)
+            if off is not None:
+                off[1][rows] = residuals(chain, off[0], values, made[rows], match.present, n_jobs)
     flaws.require_none(slot, adata.obs_names)
     return made
 
 
-def _whole_rows(
-    stored: Any, name: str, columns: NDArray[np.intp], obs_names: Any
-) -> Iterator[tuple[slice, np.ndarray]]:
+def whole_rows(stored: Any, name: str, columns: NDArray[np.intp], obs_names: Any) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield rows of the wanted columns; those stored by columns are first put together, in a file if they are large."""
     if has_whole_rows(stored, columns):
         for rows, _, piece in pieces(stored, columns):

@@ -16,7 +16,7 @@ from vicinal.models.inference import same_as_landmarks
 from vicinal.models.store import Model
 
 from .genes import read_components
-from .model import read_rows
+from .model import NewCells, read_new_cells
 from .read import has_slot
 
 FAR_OFF, MOST_FAR_OFF = 0.25, 0.01
@@ -32,8 +32,8 @@ def is_made_of_genes(adata: ad.AnnData, model: Model) -> bool:
     return name not in adata.obsm and model.genes is not None and _has_genes(adata, model.genes)
 
 
-def joint_rows(adata: ad.AnnData, model: Model, *, min_overlap: float, n_jobs: int | None) -> NDArray[np.float32]:
-    """Return the rows of all cells, read from the map's own slot, or made of genes where that is not there.
+def joint_rows(adata: ad.AnnData, model: Model, *, min_overlap: float, n_jobs: int | None) -> NewCells:
+    """Return all cells, read from the map's own slot, or made of genes where that is not there.
 
     Raises
     ------
@@ -42,12 +42,12 @@ def joint_rows(adata: ad.AnnData, model: Model, *, min_overlap: float, n_jobs: i
     """
     name = (model.manifest.representation or {})["name"]
     if is_made_of_genes(adata, model):
-        return read_rows(adata, model, min_overlap=min_overlap, n_jobs=n_jobs)
+        return read_new_cells(adata, model, min_overlap=min_overlap, n_jobs=n_jobs)
     if not has_slot(adata, name):
         msg = f"the map was made from {name!r}, which adata_all has not; its obsm has {listing(adata.obsm)}"
         remedy = "Old cells need the rows they had there, and new cells theirs in the same space"
         raise InputError(f"{msg}. {remedy}; vc.tl.represent makes these of genes, where the map has its PCA")
-    return read_rows(adata, model, use_rep=name)
+    return read_new_cells(adata, model, use_rep=name)
 
 
 def as_in_the_map(model: Model, rows: NDArray[np.float32], n_jobs: int | None) -> NDArray[np.float32]:
@@ -60,17 +60,23 @@ def as_in_the_map(model: Model, rows: NDArray[np.float32], n_jobs: int | None) -
 
 def check_new_rows(
     adata: ad.AnnData, model: Model, rows: NDArray[np.float32], is_new: NDArray[np.bool_], n_jobs: int | None
-) -> None:
+) -> NDArray[np.float32] | None:
     """Raise `InputError` where stored components of new cells are not in the map's space.
 
     Told from their genes, where the model carries its PCA and they are there; else from where the components lie.
+
+    Returns
+    -------
+    float32 ``(n_new, 2)``, how far they lie off the components, where their genes could be used.
     """
     representation, chain = model.manifest.representation or {}, model.genes
     fingerprint.check_fingerprint(rows[is_new], representation, representation["name"])
     if chain is None or representation["name"] not in adata.obsm or not _has_genes(adata, chain):
-        return
+        return None
+    known = model.novelty
+    off = None if known is None else (known.variances, np.empty((int(is_new.sum()), 2), dtype=np.float32))
     try:
-        made = read_components(adata[is_new], chain, chain.slot, "", min_overlap=1.0, n_jobs=n_jobs)
+        made = read_components(adata[is_new], chain, chain.slot, "", min_overlap=1.0, off=off, n_jobs=n_jobs)
     except InputError as error:
         name = representation["name"]
         logger.warning(
@@ -78,8 +84,9 @@ def check_new_rows(
             name,
             error,
         )
-        return
+        return None
     _compare(rows[is_new], made, representation["name"])
+    return None if off is None else off[1]
 
 
 def _compare(stored: NDArray[np.float32], made: NDArray[np.float32], name: str) -> None:

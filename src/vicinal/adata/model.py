@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import anndata as ad
@@ -28,6 +29,7 @@ from .far import shifted
 from .genes import N_CHECKED, check_same_pca, read_components, read_gene_chain
 from .keys import MapKeys, check_free, check_free_for_strangers, doubt_of, feature_names, map_keys, stranger_columns
 from .kinds import is_mudata
+from .novelty import with_calibration
 from .read import check_adata, check_writable, has_slot, read_layout, slot_of
 from .slots import adopt_hint, filled, raw_hint
 from .write import put_projection
@@ -41,7 +43,12 @@ logger = logging.getLogger("vicinal")
 
 
 def model_from_adata(
-    adata: ad.AnnData, key: str | None = None, *, max_landmarks: int = MAX_LANDMARKS, genes: bool = True
+    adata: ad.AnnData,
+    key: str | None = None,
+    *,
+    max_landmarks: int = MAX_LANDMARKS,
+    genes: bool = True,
+    novelty: bool = True,
 ) -> Model:
     """Return the self-contained model of a map in an AnnData.
 
@@ -49,6 +56,8 @@ def model_from_adata(
     ----------
     genes
         Whether it carries the way from genes to components, where the map was made from a PCA; that reads ``.X`` once.
+    novelty
+        Whether it then also knows how strange its own cells look to a PCA that has not seen them, which takes five.
 
     Raises
     ------
@@ -73,14 +82,14 @@ def model_from_adata(
         raise ModelError(msg)
     if handle.kind == NETWORK:
         model = from_handle(handle, adata.uns[key][HANDLE].get("arrays", {}))
-        return _with_what_it_read(model, adata, key) if genes else model
+        return _with_what_it_read(model, adata, key, novelty=novelty) if genes else model
     features = feature_names(adata, handle.representation)
     reference = read_representation_like(adata, handle.representation, None)
     layout = _read_places(adata, key, handle.basis)
     if features is None:
         handle = _with_fingerprint(handle, reference)
     model = from_reference(handle, reference, layout, features=features, max_landmarks=max_landmarks)
-    return _with_genes(model, adata, key) if genes else model
+    return _with_genes(model, adata, key, reference, novelty=novelty) if genes else model
 
 
 def _with_fingerprint(handle: Manifest, reference: NDArray[np.float32]) -> Manifest:
@@ -88,7 +97,7 @@ def _with_fingerprint(handle: Manifest, reference: NDArray[np.float32]) -> Manif
     return dataclasses.replace(handle, representation=known)
 
 
-def _with_what_it_read(model: Model, adata: ad.AnnData, key: str) -> Model:
+def _with_what_it_read(model: Model, adata: ad.AnnData, key: str, *, novelty: bool) -> Model:
     """Return a network with what is known of its rows, if those in the AnnData are still what it was trained on."""
     representation, basis = model.manifest.representation, model.manifest.basis
     assert representation is not None
@@ -109,10 +118,10 @@ def _with_what_it_read(model: Model, adata: ad.AnnData, key: str) -> Model:
             found = f"obsm[{name!r}] or the map has changed: the network makes other places of it than are stored"
             return with_genes(model, found)
     model = Model(_with_fingerprint(model.manifest, rows), model.arrays)
-    return _with_genes(model, adata, key)
+    return _with_genes(model, adata, key, rows, novelty=novelty)
 
 
-def _with_genes(model: Model, adata: ad.AnnData, key: str) -> Model:
+def _with_genes(model: Model, adata: ad.AnnData, key: str, rows: NDArray[np.float32], *, novelty: bool) -> Model:
     assert model.manifest.representation is not None
     name, n_features = model.manifest.representation["name"], model.manifest.representation["n_features"]
     if name not in adata.obsm:
@@ -120,7 +129,8 @@ def _with_genes(model: Model, adata: ad.AnnData, key: str) -> Model:
     found = read_gene_chain(adata, name, n_features)
     if isinstance(found, str):
         logger.info("The model of %r does not take cells as genes, only as rows of %r: %s", key, name, found)
-    return with_genes(model, found)
+    model = with_genes(model, found)
+    return with_calibration(model, adata, rows) if novelty else model
 
 
 def find_handle(adata: ad.AnnData, key: str | None) -> tuple[str, Manifest]:
@@ -149,6 +159,22 @@ def _read_places(adata: ad.AnnData, key: str, basis: str | None) -> Layout:
     return read_layout(adata, basis)
 
 
+@dataclass(frozen=True)
+class NewCells:
+    """New cells in a model's space.
+
+    Attributes
+    ----------
+    rows
+        float32 ``(n, n_features)``.
+    off
+        float32 ``(n, 2)``: how far they lie off the components; None where their genes are not known.
+    """
+
+    rows: NDArray[np.float32]
+    off: NDArray[np.float32] | None = None
+
+
 def read_rows(
     adata_new: ad.AnnData,
     model: Model,
@@ -157,9 +183,21 @@ def read_rows(
     min_overlap: float = MIN_OVERLAP,
     n_jobs: int | None = None,
 ) -> NDArray[np.float32]:
-    """Return the rows of new cells in the representation a model was made from.
+    """Return the rows of `read_new_cells` alone."""
+    return read_new_cells(adata_new, model, use_rep=use_rep, min_overlap=min_overlap, n_jobs=n_jobs).rows
 
-    They are made of genes where the model can do so and ``use_rep`` is None or names ``"X"`` or a layer. Else they are
+
+def read_new_cells(
+    adata_new: ad.AnnData,
+    model: Model,
+    *,
+    use_rep: str | None = None,
+    min_overlap: float = MIN_OVERLAP,
+    n_jobs: int | None = None,
+) -> NewCells:
+    """Return new cells in the representation a model was made from.
+
+    Rows are made of genes where the model can do so and ``use_rep`` is None or names ``"X"`` or a layer. Else they are
     read from the slot that ``use_rep`` or the model names.
 
     Raises
@@ -172,17 +210,20 @@ def read_rows(
     representation, chain = dict(model.manifest.representation), model.genes
     slot = _slot_to_read(adata_new, chain, representation["name"], use_rep)
     if chain is not None and slot not in adata_new.obsm and _has_genes(adata_new, slot):
-        name = representation["name"]
+        name, known = representation["name"], model.novelty
         otherwise = f". Or give use_rep={name!r}, if obsm holds the components" if name in adata_new.obsm else ""
-        made = read_components(adata_new, chain, slot, otherwise, min_overlap=min_overlap, n_jobs=n_jobs)
+        off = None if known is None else (known.variances, np.empty((adata_new.n_obs, 2), dtype=np.float32))
+        asked = {"min_overlap": min_overlap, "off": off, "n_jobs": n_jobs}
+        rows = read_components(adata_new, chain, slot, otherwise, **asked)  # type: ignore[arg-type]
         center = center_in(representation)
-        return made if center is None else shifted(made, center).astype(np.float32)
+        rows = rows if center is None else shifted(rows, center).astype(np.float32)
+        return NewCells(rows, None if off is None else off[1])
     _check_there(adata_new, slot, model)
     rows = read_representation_like(adata_new, {**representation, "name": slot}, model.manifest.features)
     if chain is not None:
         check_same_pca(adata_new, chain, slot)
     fingerprint.check_fingerprint(rows, representation, slot)
-    return rows
+    return NewCells(rows)
 
 
 def _check_there(adata: ad.AnnData, slot: str, model: Model) -> None:

@@ -64,6 +64,8 @@ class Joint:
         Root mean square distance of the map's cells from their mean.
     made
         Whether the rows were made of genes, and are not in the AnnData.
+    off
+        How far new cells lie off the components, float32 ``(n_new, 2)``; None where that is not known.
     """
 
     old: OldMap
@@ -72,6 +74,7 @@ class Joint:
     first: Layout
     spread: float
     made: bool = False
+    off: NDArray[np.float32] | None = None
 
     @property
     def components(self) -> dict[str, NDArray[np.float32]]:
@@ -79,7 +82,7 @@ class Joint:
         return {(self.old.model.manifest.representation or {})["name"]: self.rows} if self.made else {}
 
 
-def read_old_map(adata: ad.AnnData, key: str | None) -> OldMap:
+def read_old_map(adata: ad.AnnData, key: str | None, *, novelty: bool = True) -> OldMap:
     """Return the map of an AnnData with all its cells.
 
     Raises
@@ -87,7 +90,7 @@ def read_old_map(adata: ad.AnnData, key: str | None) -> OldMap:
     ModelError, InputError
         As `model_from_adata`; also if names of its cells repeat.
     """
-    model = model_from_adata(adata, key, max_landmarks=adata.n_obs)
+    model = model_from_adata(adata, key, max_landmarks=adata.n_obs, novelty=novelty)
     if not adata.obs_names.is_unique:
         raise InputError("names of cells repeat in the map's AnnData; they are known by name: obs_names_make_unique()")
     rows = read_rows(adata, model, use_rep=(model.manifest.representation or {})["name"])
@@ -122,23 +125,22 @@ def join(
     InputError
         As `joint_rows`, `match_cells`, `check_new_rows` and `vicinal.models.inference.place`.
     """
-    rows, made = (
-        joint_rows(adata, old.model, min_overlap=min_overlap, n_jobs=n_jobs),
-        is_made_of_genes(adata, old.model),
-    )
+    cells = joint_rows(adata, old.model, min_overlap=min_overlap, n_jobs=n_jobs)
+    rows, made = cells.rows, is_made_of_genes(adata, old.model)
     if old.names is None:
         rows = as_in_the_map(old.model, rows, n_jobs)
     found = match_cells(adata, rows, old)
     is_new = found == MISSING
     if made:  # they round otherwise than those of the map
         rows[~is_new] = old.rows[found[~is_new]]
-    check_new_rows(adata, old.model, rows, is_new, n_jobs)
+    off = check_new_rows(adata, old.model, rows, is_new, n_jobs)
+    off = off if cells.off is None else cells.off[is_new]
     first = np.empty((len(rows), old.layout.shape[1]), dtype=np.float32)
     first[~is_new] = old.layout[found[~is_new]]
     first[is_new] = place(old.model, rows[is_new], module=encoder, n_jobs=n_jobs)
     from_mean = old.layout - old.layout.mean(axis=0, dtype=np.float64)
     spread = float(np.sqrt(np.square(from_mean).sum(axis=1).mean()))
-    return Joint(old=old, rows=rows, is_new=is_new, first=first, spread=spread, made=made)
+    return Joint(old=old, rows=rows, is_new=is_new, first=first, spread=spread, made=made, off=off)
 
 
 def match_cells(adata: ad.AnnData, rows: NDArray[np.float32], old: OldMap) -> NDArray[np.intp]:

@@ -13,6 +13,7 @@ from vicinal.contract.errors import ModelError, listing
 from vicinal.kernels.network import apply_layers
 from vicinal.kernels.processors import threads_for
 
+from . import novelty
 from .manifest import Manifest
 
 RECORD = "genes"
@@ -73,15 +74,24 @@ class GeneChain:
         """
         loadings = self.loadings[present]
         # By the kernel too: a library's sum over genes has other bits on another machine.
-        zero = _summed(self.mean[None, present], loadings, np.zeros_like(self.offset))[0]
-        return _summed(genes, loadings, self.offset - zero, threads_for(n_jobs))
+        zero = summed(self.mean[None, present], loadings, np.zeros_like(self.offset), 1)[0]
+        return summed(genes, loadings, self.offset - zero, n_jobs)
+
+    def genes_of(
+        self, components: NDArray[np.float32], present: NDArray[np.intp], n_jobs: int | None = None
+    ) -> NDArray[np.float32]:
+        """Return what components say of the genes that are present, ``(n, len(present))``, row by row too."""
+        back = np.ascontiguousarray(self.loadings[present].T)
+        zero = summed(self.offset[None], back, np.zeros(len(present), dtype=np.float32), 1)[0]
+        return summed(components, back, self.mean[present] - zero, n_jobs)
 
 
-def _summed(
-    rows: NDArray[np.float32], loadings: NDArray[np.float32], bias: NDArray[np.float32], n_jobs: int = 1
+def summed(
+    rows: NDArray[np.float32], loadings: NDArray[np.float32], bias: NDArray[np.float32], n_jobs: int | None = None
 ) -> NDArray[np.float32]:
+    """Return ``rows @ loadings + bias``, each row's sums in one order whatever comes with it."""
     layer = {"op": "dense", "weight": "weight", "bias": "bias", "activation": "none"}
-    return apply_layers([layer], {"weight": loadings.T, "bias": bias}, rows, n_jobs)
+    return apply_layers([layer], {"weight": loadings.T, "bias": bias}, rows, threads_for(n_jobs))
 
 
 def pack(chain: GeneChain) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -101,7 +111,7 @@ def unpack(manifest: Manifest, arrays: Mapping[str, np.ndarray]) -> GeneChain | 
 
 def without_genes(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return a model's arrays but those of its chain."""
-    return {name: array for name, array in arrays.items() if name not in ARRAYS}
+    return {name: array for name, array in arrays.items() if name not in (*ARRAYS, *novelty.ARRAYS)}
 
 
 def check_genes(manifest: Manifest, arrays: Mapping[str, np.ndarray]) -> None:
@@ -110,6 +120,7 @@ def check_genes(manifest: Manifest, arrays: Mapping[str, np.ndarray]) -> None:
     record = manifest.extra.get(RECORD, {})
     if not isinstance(record, dict):
         raise ModelError(f"model.json: {RECORD!r} is a {type(record).__name__}, expected an object")
+    novelty.check_novelty(arrays, len(arrays[MEAN]) if MEAN in there and arrays[MEAN].ndim else None)
     if not there:
         return
     if len(there) < len(ARRAYS) or manifest.representation is None:

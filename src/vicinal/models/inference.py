@@ -90,16 +90,30 @@ def _by_network(model: Model, rows: NDArray[np.float32], module: Any, n_jobs: in
 
 
 def find_strangers(
-    model: Model, rows: NDArray[np.float32], level: float | None, *, n_jobs: int | None = None
+    model: Model,
+    rows: NDArray[np.float32],
+    level: float | None,
+    *,
+    off: NDArray[np.float32] | None = None,
+    n_jobs: int | None = None,
 ) -> Strangers | str | None:
-    """Return which rows are unlike the reference, or why that cannot be said; None where no level is given."""
+    """Return which rows are unlike the reference, or why that cannot be said; None where no level is given.
+
+    Parameters
+    ----------
+    off
+        float32 ``(n, 2)``, how far rows lie off the components of the model's PCA, where their genes are known.
+    """
     if level is None:
         return None
     n_jobs = threads_for(n_jobs)
     known = model.familiarity(n_jobs)
     if known is None:
         return why_no_strangers(model)
-    return strangers.find(known, rows, float(level), n_jobs=n_jobs)
+    if (calibration := model.novelty) is None:
+        return strangers.find(known, rows, float(level), n_jobs=n_jobs)
+    scores = strangers.score(known, rows, n_jobs=n_jobs)
+    return Strangers(scores, calibration.p_values(scores, off), float(level), len(calibration.scores))
 
 
 def why_no_strangers(model: Model) -> str:
@@ -245,7 +259,7 @@ def _put_own_places(
 
 def same_as_landmarks(model: Model, rows: NDArray[np.float32], n_jobs: int | None = None) -> NDArray[np.intp]:
     """Return which reference cell each row is but for rounding, -1 for none."""
-    nearest = nearest_landmarks(model, rows, n_jobs or available_threads()).indices[:, 0].astype(np.intp)
+    nearest = nearest_landmarks(model, rows, threads_for(n_jobs)).indices[:, 0].astype(np.intp)
     is_same = (nearest != MISSING) & _are_same(rows, model.arrays["reference"][nearest])
     return np.where(is_same, nearest, MISSING)
 

@@ -29,6 +29,9 @@ from .genes import GeneChain, check_genes, without_genes
 from .landmarks import SEED, SPREAD, landmarks_of
 from .manifest import ArrayEntry, Manifest, manifest_of_map, parse_manifest
 from .network import RECORD, check_network, flatten, unflatten
+from .novelty import Calibration
+from .novelty import pack as packed_novelty
+from .novelty import unpack as unpacked_novelty
 from .ours import CHECKPOINT, MODEL, check_replaceable
 from .strangers import AT_LEAST, REFERENCE, Familiarity, kept_of, recall
 
@@ -61,7 +64,8 @@ class Model:
         ``reference`` float32 ``(n_landmarks, n_features)``, the landmarks' rows in the representation, and
         ``layout`` float32 ``(n_landmarks, n_components)``, their places; of a network, its weights and
         ``strangers_reference``, rows of some of its cells. Of a map made from a PCA also
-        ``genes_loadings``, ``genes_mean`` and ``genes_offset``, if cells may be given as genes.
+        ``genes_loadings``, ``genes_mean`` and ``genes_offset``, if cells may be given as genes, and with these
+        ``novelty_scores`` and ``novelty_variances``, which new cells are compared with.
 
     Raises
     ------
@@ -102,6 +106,11 @@ class Model:
     def genes(self) -> GeneChain | None:
         """What makes components of genes; None for a model that new cells cannot be given to as genes."""
         return genes.unpack(self.manifest, self.arrays)
+
+    @cached_property
+    def novelty(self) -> Calibration | None:
+        """How strange its own cells look to a PCA that has not seen them; None where that is not known."""
+        return unpacked_novelty(self.arrays)
 
     @property
     def reference(self) -> NDArray[np.float32]:
@@ -183,6 +192,12 @@ def with_genes(model: Model, found: GeneChain | str | None) -> Model:
     arrays = {**model.arrays, **arrays}
     extra = {**model.manifest.extra, genes.RECORD: record}
     return Model(dataclasses.replace(model.manifest, arrays=describe(arrays), extra=extra), arrays)
+
+
+def with_novelty(model: Model, calibration: Calibration) -> Model:
+    """Return a model that keeps how strange its own cells look to a PCA that has not seen them."""
+    arrays = {**model.arrays, **packed_novelty(calibration)}
+    return Model(dataclasses.replace(model.manifest, arrays=describe(arrays)), arrays)
 
 
 def handle_of(reusable: Mapping[str, Any], basis: str, features: tuple[str, ...] | None = None) -> dict[str, Any]:

@@ -100,7 +100,7 @@ class Familiarity:
         return len(self.known_scores)
 
 
-def learn(rows: NDArray[np.float32], metric: str, *, n_jobs: int) -> Familiarity:
+def learn(rows: NDArray[np.float32], metric: str, *, n_jobs: int, ranked: bool = True) -> Familiarity:
     """Return what reference cells say; of many a uniform sample, the same at every call.
 
     Distances are compared after scaling by the scatter of the differences between near neighbours: directions that
@@ -113,6 +113,8 @@ def learn(rows: NDArray[np.float32], metric: str, *, n_jobs: int) -> Familiarity
         float32 ``(n, n_features)``, finite, at least ``AT_LEAST``.
     metric
         Of rows compared by ``cosine`` or ``correlation``, only the direction counts.
+    ranked
+        Whether their own scores are wanted too, for p-values.
     """
     rows = _asked(rows)
     points = _directed(rows, metric)
@@ -121,7 +123,8 @@ def learn(rows: NDArray[np.float32], metric: str, *, n_jobs: int) -> Familiarity
     _, indices, _ = _measured(near, min(N_NEAR, len(near) - 2), n_jobs)
     scaling = _scaled(evenly, near, indices, np.zeros(len(near), dtype=bool))
     neighborhoods, _, _ = _measured(scaling(points, n_jobs), _n_neighbors(len(points)), n_jobs)
-    return Familiarity(metric, scaling, neighborhoods, _known_scores(points, evenly, near, indices, n_jobs))
+    own = _known_scores(points, evenly, near, indices, n_jobs) if ranked else np.empty(0, dtype=np.float32)
+    return Familiarity(metric, scaling, neighborhoods, own)
 
 
 def recall(rows: NDArray[np.float32], metric: str, *, n_jobs: int) -> Familiarity:

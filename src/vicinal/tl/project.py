@@ -14,7 +14,7 @@ from vicinal.adata.model import (
     check_overlap,
     check_target,
     model_from_adata,
-    read_rows,
+    read_new_cells,
     write_projection,
 )
 from vicinal.contract.arguments import checks_arguments
@@ -57,6 +57,11 @@ def project(
     is from its nearest reference cells in what those are from theirs, and a p-value, the share of reference cells whose
     own score is as high: of cells like those of the reference, a share ``stranger_level`` is flagged. The model's
     reference cells, or 5,000 of them, are asked; of the network of a parametric map up to 1,500 that it keeps.
+
+    Where the model carries a PCA that saw the reference alone, reference cells look less strange to it than new ones.
+    Their scores are then taken by cross-fitting: a fifth of them at a time is left out of the PCA, projected and
+    scored. Of cells given as genes, what the components leave of these is scored too. The p-value is then of all: the
+    smallest, where half of the level goes to neighbours and half to the residuals, ranked among the reference cells'.
 
     Parameters
     ----------
@@ -113,14 +118,14 @@ def project(
     start = time.perf_counter()
     check_options(EmbedOptions(n_jobs=n_jobs))
     check_overlap(min_overlap)
-    own, model = adata_new is model, find_model(model, key)
+    own, model = adata_new is model, find_model(model, key, novelty=stranger_level is not None)
     if own and key_added is None and not copy:
         raise InputError("adata_new is the model's own AnnData, whose map would be overwritten; give key_added=")
     check_strangers(stranger_level, park_strangers, model)
     check_target(adata_new, model, key_added, has_flags=stranger_level is not None)
-    rows = read_rows(adata_new, model, use_rep=use_rep, min_overlap=min_overlap, n_jobs=n_jobs)
-    places = place(model, rows, module=encoder, n_jobs=n_jobs)
-    strangers = find_strangers(model, rows, stranger_level, n_jobs=n_jobs)
+    cells = read_new_cells(adata_new, model, use_rep=use_rep, min_overlap=min_overlap, n_jobs=n_jobs)
+    places = place(model, cells.rows, module=encoder, n_jobs=n_jobs)
+    strangers = find_strangers(model, cells.rows, stranger_level, off=cells.off, n_jobs=n_jobs)
     if park_strangers and isinstance(strangers, Strangers):
         places[strangers.flags] = np.nan
     made = write_projection(
@@ -144,8 +149,16 @@ def check_strangers(level: object, park: object, model: Model) -> None:
         raise ModelError(f"park_strangers=True: strangers cannot be told from others, {reason}")
 
 
-def find_model(model: Model | str | os.PathLike[str] | AnnData, key: str | None = None, *, genes: bool = True) -> Model:
+def find_model(
+    model: Model | str | os.PathLike[str] | AnnData,
+    key: str | None = None,
+    *,
+    genes: bool = True,
+    novelty: bool = False,
+) -> Model:
     """Return the model that is given, named by its path, or carried by an AnnData, with what new genes need."""
     if isinstance(model, Model):
         return model
-    return load(model) if isinstance(model, str | os.PathLike) else model_from_adata(model, key, genes=genes)
+    if isinstance(model, str | os.PathLike):
+        return load(model)
+    return model_from_adata(model, key, genes=genes, novelty=novelty)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from vicinal.adata.genes import read_components
 from vicinal.adata.keys import check_key
 from vicinal.adata.model import MIN_OVERLAP, check_overlap
-from vicinal.adata.read import check_adata, check_writable, has_slot
+from vicinal.adata.read import check_adata, check_writable
+from vicinal.adata.space import gene_slot, say_what_is_replaced
 from vicinal.adata.write import put_components
-from vicinal.contract.errors import InputError, ModelError, did_you_mean, listing
+from vicinal.contract.errors import ModelError
 from vicinal.contract.options import EmbedOptions
 from vicinal.models import Model
 from vicinal.models.genes import RECORD, GeneChain
@@ -23,8 +21,6 @@ from .project import find_model
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-logger = logging.getLogger("vicinal")
 
 
 def represent(
@@ -84,9 +80,9 @@ def represent(
         check_key(key_added)
     found = find_model(model, key)
     chain, name = _chain_of(found), key_added or str((found.manifest.representation or {})["name"])
-    slot = _slot(adata_new, chain, use_rep)
+    slot = gene_slot(adata_new, chain, use_rep)
     made = read_components(adata_new, chain, slot, "", min_overlap=min_overlap, n_jobs=n_jobs)
-    _say_what_is_replaced(adata_new, name, made)
+    say_what_is_replaced(adata_new, name, made)
     return put_components(adata_new, made, name, copy=copy)
 
 
@@ -97,26 +93,3 @@ def _chain_of(model: Model) -> GeneChain:
     why = f": when it was saved, {absent}" if absent else ""
     name = (model.manifest.representation or {}).get("name")
     raise ModelError(f"the model carries no PCA that makes {name!r} of genes{why}. Compute {name!r} as its tool does")
-
-
-def _slot(adata: AnnData, chain: GeneChain, use_rep: str | None) -> str:
-    slot = chain.slot if use_rep is None else use_rep
-    is_there = isinstance(slot, str) and slot not in adata.obsm and has_slot(adata, slot)
-    if is_there and adata.n_vars > 0:
-        return slot
-    options = ["X", *adata.layers]
-    shown = f"use_rep={use_rep!r}" if use_rep is not None else f"the slot {slot!r}, which the model reads genes from,"
-    raise InputError(
-        f"{shown} holds no genes in adata_new; give one of {listing(options)}.{did_you_mean(slot, options)}"
-    )
-
-
-def _say_what_is_replaced(adata: AnnData, name: str, made: np.ndarray) -> None:
-    before = adata.obsm.get(name)
-    if before is None:
-        return
-    is_same = np.shape(before) == made.shape and np.allclose(
-        np.asarray(before), made, rtol=0, atol=1e-3 * np.abs(made).max()
-    )
-    if not is_same:
-        logger.warning("obsm[%r] held other values, which are replaced by components in the model's space", name)

@@ -124,7 +124,8 @@ def update(
     check_overlap(min_overlap)
     if adata_all is model:
         raise InputError("adata_all is the map's own AnnData, which has no new cells; give one with old and new cells")
-    old = read_old_map(model, key) if isinstance(model, AnnData) else old_map_of(find_model(model))
+    novelty = stranger_level is not None
+    old = read_old_map(model, key, novelty=novelty) if isinstance(model, AnnData) else old_map_of(find_model(model))
     check_fits(old.model, given, encoder)
     check_strangers(stranger_level, False, old.model)
     check_target(adata_all, old.model, key_added, has_flags=stranger_level is not None)
@@ -149,7 +150,7 @@ def _flags(
     joint: Joint, keys: MapKeys, level: float | None, n_jobs: int | None
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return what ``uns`` and ``obs`` say of new cells that are unlike the map's own."""
-    found = find_strangers(joint.old.model, joint.rows[joint.is_new], level, n_jobs=n_jobs)
+    found = find_strangers(joint.old.model, joint.rows[joint.is_new], level, off=joint.off, n_jobs=n_jobs)
     record = {} if found is None else {"strangers": stranger_record(found, parked=False)}
     return record, stranger_values(found, keys, joint.is_new)
 
