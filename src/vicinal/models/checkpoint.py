@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from vicinal.contract.errors import InputError, ModelError
+from vicinal.contract.errors import ModelError
 from vicinal.pipeline.run import Run
 
 from . import store
 from .manifest import Manifest, plain
+from .schema import BELONGS_TO, HISTORY, check_part
 from .store import CHECKPOINT, Model
 
 STATE_PREFIX = "state_"
@@ -78,10 +79,12 @@ def take_up(saved: Model, path: str | os.PathLike[str], run: Run) -> None:
         If it belongs to other data or other arguments, or states what cannot be.
     """
     try:
-        belongs_to = dict(saved.manifest.extra["belongs_to"])
+        belongs_to, history = saved.manifest.extra["belongs_to"], saved.manifest.extra["history"]
+        check_part(BELONGS_TO, belongs_to, "belongs_to")
         _check_owner(belongs_to, saved.manifest.params, path, run)
-        run.restore(saved.manifest.extra["history"], _of(saved, STATE_PREFIX), _snapshots(saved))
-    except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
+        check_part(HISTORY, history, "history")
+        run.restore(history, _of(saved, STATE_PREFIX), _snapshots(saved, run))
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
         if isinstance(error, ModelError):
             raise
         problem = f"checkpoint {os.fspath(path)!r} states what cannot be ({type(error).__name__}: {error})"
@@ -114,5 +117,13 @@ def _of(saved: Model, prefix: str) -> dict[str, np.ndarray]:
     return {name.removeprefix(prefix): array for name, array in saved.arrays.items() if name.startswith(prefix)}
 
 
-def _snapshots(saved: Model) -> dict[int, np.ndarray]:
-    return {int(epoch): layout for epoch, layout in _of(saved, SNAPSHOT_PREFIX).items()}
+def _snapshots(saved: Model, run: Run) -> dict[int, np.ndarray]:
+    snapshots = {int(epoch): layout for epoch, layout in _of(saved, SNAPSHOT_PREFIX).items()}
+    for epoch, layout in snapshots.items():
+        shape = (run.plan.n_obs, run.plan.n_components)
+        if layout.dtype != np.float32 or layout.shape != shape or not 0 <= epoch <= run.n_epochs:
+            found = f"{layout.dtype} of shape {layout.shape} at epoch {epoch}"
+            raise ModelError(f"a snapshot is {found}; expected float32 {shape} at an epoch up to {run.n_epochs}")
+        if not np.isfinite(layout).all():
+            raise ModelError(f"the snapshot of epoch {epoch} holds NaN or infinity")
+    return snapshots

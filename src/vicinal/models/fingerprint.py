@@ -60,8 +60,10 @@ def check_fingerprint(rows: NDArray[np.float32], representation: Mapping[str, An
 def _parsed(known: Any, n_columns: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     try:
         mean, std = (np.asarray(known[field], dtype=np.float64) for field in ("mean", "std"))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ModelError(f"model.json: the representation's {FIELD!r} cannot be read ({error})") from error
+    if not (np.isfinite(mean).all() and np.isfinite(std).all()):
+        raise ModelError(f"model.json: the representation's {FIELD!r} holds NaN or infinity")
     if mean.shape != (n_columns,) or std.shape != (n_columns,):
         raise ModelError(f"model.json: the representation's {FIELD!r} is not of {n_columns} columns")
     return mean, std

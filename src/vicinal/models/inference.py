@@ -22,6 +22,7 @@ from vicinal.plugin.manager import get_manager
 from . import strangers
 from .manifest import MEAN_RULE, PLACEMENT_RULE
 from .network import apply_network
+from .schema import MOST_STEPS
 from .store import Model
 from .strangers import Strangers
 
@@ -31,7 +32,8 @@ NEAR_ZERO = 1e-3
 SAME_ROW = 1e-4
 """How far values of a row may be from those of the reference cell that it is, as a share of the largest: components
 that are made anew of genes round otherwise."""
-MOST_STEPS = 1000
+LARGEST = 1e9
+"""Of the parameters of a curve, so that no product of them leaves float32."""
 REPULSION = {"repulsion_strength": 1.0, "negative_sample_rate": 5}
 """What counts where a model does not say."""
 N_OTHERS, RATE, SEED = 64, 0.01, 0
@@ -157,7 +159,7 @@ def nearest_landmarks(model: Model, rows: NDArray[np.float32], n_jobs: int) -> N
             n_jobs=n_jobs,
         )
         return _exact().build(request).query(rows, k)
-    except InputError as error:
+    except ValueError as error:  # a metric that is not defined for such rows, too
         raise ModelError(f"new cells cannot be placed in this map: {error}") from error
 
 
@@ -199,8 +201,9 @@ def _curve(params: Mapping[str, Any]) -> tuple[np.float32, np.float32, np.float3
         return None
     for name in names:
         value = stated[name]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < np.inf:
-            raise ModelError(f"the model states {name}={value!r} of its objective; expected a number of at least 0")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LARGEST:
+            msg = f"the model states {name}={str(value)[:30]} of its objective; expected a number of at least 0"
+            raise ModelError(f"{msg}, at most {LARGEST:g}")
     a, b, strength, rate = (stated[name] for name in names)
     return np.float32(a), np.float32(b), np.float32(strength * rate)
 

@@ -8,13 +8,14 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import NoneType
 from typing import Any
 
 import numpy as np
 
 from vicinal.contract.errors import ModelError
 from vicinal.contract.metrics import TheirKwds, kwds_as_json
+
+from .schema import check_manifest, check_plain, check_size
 
 FORMAT = "vicinal-model"
 SCHEMA = 1
@@ -45,16 +46,9 @@ class ArrayEntry:
     sha256: str
 
     @classmethod
-    def parse(cls, name: str, record: Any) -> ArrayEntry:
-        """Read an entry, or raise `ModelError` saying which part of it is wrong."""
-        where = f"arrays[{name!r}]"
-        if not isinstance(record, dict):
-            raise ModelError(f"model.json: {where} is a {type(record).__name__}, expected an object")
-        text = {key: _typed(record, key, str, where) for key in ("file", "dtype", "sha256")}
-        shape = _typed(record, "shape", list, where)
-        if not all(type(size) is int and size >= 0 for size in shape):
-            raise ModelError(f"model.json: {where} has shape {shape}; expected integers that are not negative")
-        return cls(shape=tuple(shape), **text)
+    def parse(cls, record: Mapping[str, Any]) -> ArrayEntry:
+        """Read an entry that was checked."""
+        return cls(**{**{key: record[key] for key in ("file", "dtype", "sha256")}, "shape": tuple(record["shape"])})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,22 +113,6 @@ class Manifest:
         )
 
 
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "kind": str,
-    "method": str,
-    "basis": (str, NoneType),
-    "backends": dict,
-    "versions": dict,
-    "params": dict,
-    "representation": (dict, NoneType),
-    "placement": dict,
-    "features": (list, NoneType),
-    "n_obs_reference": (int, NoneType),
-    "landmarks": (dict, NoneType),
-    "arrays": dict,
-}
-
-
 def parse_manifest(text: str | bytes) -> Manifest:
     """Read a manifest, trusting nothing in it.
 
@@ -144,26 +122,28 @@ def parse_manifest(text: str | bytes) -> Manifest:
         If it is not JSON, of another format, of a newer schema, altered, or lacks a field.
     """
     record = _envelope(text)
-    values = {name: _typed(record, name, kinds) for name, kinds in _TYPES.items()}
-    values["arrays"] = {name: ArrayEntry.parse(name, entry) for name, entry in values["arrays"].items()}
-    values["features"] = None if values["features"] is None else tuple(map(str, values["features"]))
-    extra = {name: value for name, value in record.items() if name not in _TYPES and name not in _ENVELOPE}
-    manifest = Manifest(extra=extra, **values)
-    _check_representation(manifest.representation)
-    _check_count(_typed(manifest.placement, "n_neighbors", int, "placement"), "placement['n_neighbors']")
-    return manifest
+    check_manifest(record)
+    _check_center(record["representation"])
+    fields = [f.name for f in dataclasses.fields(Manifest) if f.name != "extra"]
+    values = {name: record[name] for name in fields}
+    values["arrays"] = {name: ArrayEntry.parse(entry) for name, entry in record["arrays"].items()}
+    values["features"] = None if record["features"] is None else tuple(record["features"])
+    extra = {name: value for name, value in record.items() if name not in values and name not in _ENVELOPE}
+    return Manifest(extra=extra, **values)
 
 
 def _envelope(text: str | bytes) -> dict[str, Any]:
+    check_size(text)
     try:
         record = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ModelError(f"model.json is not JSON ({error})") from error
+    check_plain(record)
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise ModelError(f"model.json does not describe a vicinal model (its format must be {FORMAT!r})")
     schema = record.get("schema")
     if type(schema) is not int or schema < 1:
-        raise ModelError(f"model.json has schema {schema!r}; expected an integer from 1 to {SCHEMA}")
+        raise ModelError(f"model.json has schema {repr(schema)[:50]}; expected an integer from 1 to {SCHEMA}")
     if schema > SCHEMA:
         msg = f"model.json has schema {schema}, this version reads up to {SCHEMA}; run: pip install --upgrade vicinal"
         raise ModelError(msg)
@@ -178,29 +158,9 @@ def _fingerprint(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _typed(record: Mapping[str, Any], name: str, kinds: type | tuple[type, ...], where: str = "") -> Any:
-    shown = f"{where}[{name!r}]" if where else repr(name)
-    if name not in record:
-        raise ModelError(f"model.json lacks {shown}")
-    value = record[name]
-    if not isinstance(value, kinds) or isinstance(value, bool):
-        raise ModelError(f"model.json: {shown} is a {type(value).__name__}, which is not allowed there")
-    return value
-
-
-def _check_representation(representation: Mapping[str, Any] | None) -> None:
-    if representation is None:
-        return
-    for name in ("name", "metric"):
-        _typed(representation, name, str, "representation")
-    _check_count(_typed(representation, "n_features", int, "representation"), "representation['n_features']")
-    if "metric_kwds" in representation:
-        _typed(representation, "metric_kwds", dict, "representation")
-    n_pcs = _typed(representation, "n_pcs", (int, NoneType), "representation")
-    if n_pcs is not None:
-        _check_count(n_pcs, "representation['n_pcs']")
-    center = representation.get("center")
-    if center is not None and not _is_row(center, representation["n_features"]):
+def _check_center(representation: Mapping[str, Any] | None) -> None:
+    center = (representation or {}).get("center")
+    if representation is not None and center is not None and not _is_row(center, representation["n_features"]):
         n_features = representation["n_features"]
         raise ModelError(f"model.json: representation['center'] is not {n_features} finite numbers")
 
@@ -208,11 +168,6 @@ def _check_representation(representation: Mapping[str, Any] | None) -> None:
 def _is_row(values: Any, length: int) -> bool:
     is_list = isinstance(values, list) and len(values) == length
     return is_list and all(type(value) in (int, float) and abs(value) < 1e300 for value in values)
-
-
-def _check_count(value: int, shown: str) -> None:
-    if value < 1:
-        raise ModelError(f"model.json: {shown} is {value}; expected at least 1")
 
 
 def manifest_of_map(reusable: Mapping[str, Any], basis: str) -> Manifest:

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.contract.errors import InputError, ModelError, PluginError
+from vicinal.contract.errors import ModelError
 from vicinal.contract.network import FittedModel, FittedNetwork, NetworkRequest
 from vicinal.contract.spec import BackendSpec
 from vicinal.kernels.network import apply_layers
 from vicinal.kernels.processors import threads_for
 from vicinal.plugin.manager import get_manager
 
+from .layers import check_bounds, check_network_record
 from .manifest import Manifest
 from .strangers import check_kept
 
@@ -46,7 +47,9 @@ def unflatten(manifest: Manifest, arrays: Mapping[str, np.ndarray]) -> FittedMod
         networks = {role: _network(role, records[role], arrays) for role in ROLES if role in records}
         training = {n.removeprefix(TRAINING): array for n, array in arrays.items() if n.startswith(TRAINING)}
         return FittedModel(**networks, training=training)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except ModelError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         raise ModelError(f"its networks cannot be read ({type(error).__name__}: {error})") from error
 
 
@@ -65,6 +68,9 @@ def _network(role: str, record: Mapping[str, Any], arrays: Mapping[str, np.ndarr
 def check_network(manifest: Manifest, arrays: Mapping[str, np.ndarray]) -> None:
     """Raise `ModelError` unless the networks fit together, and are finite."""
     fitted = unflatten(manifest, arrays)
+    for role, network in fitted.networks.items():
+        check_bounds(network)
+        check_network_record(role, manifest.extra[RECORD][role])
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise ModelError(f"array {name!r} holds values that are NaN or infinite")
@@ -77,18 +83,11 @@ def check_network(manifest: Manifest, arrays: Mapping[str, np.ndarray]) -> None:
     if manifest.features is not None and len(manifest.features) != wanted:
         raise ModelError(f"the manifest names {len(manifest.features)} features for {wanted} columns")
     for network in fitted.networks.values():
-        _check_dims(network)
         if network.layers:
             _try_out(network)
     decoder = fitted.decoder
     if decoder is not None and math.prod(decoder.input_dims) != math.prod(fitted.encoder.output_dims):
         raise ModelError(f"its decoder takes {decoder.input_dims}; its encoder makes {fitted.encoder.output_dims}")
-
-
-def _check_dims(network: FittedNetwork) -> None:
-    for dims in (network.input_dims, network.output_dims):
-        if not dims or min(dims) < 1:
-            raise ModelError(f"its network has rows of shape {dims}; expected at least one number in each dimension")
 
 
 def _try_out(network: FittedNetwork) -> None:
@@ -137,7 +136,7 @@ def apply_network(
         module = _built_again(network, role)
     try:
         made = optimizer.apply(module, network, rows, n_jobs)
-    except InputError as error:
+    except (RuntimeError, TypeError, ValueError) as error:  # also what a library says of weights that do not fit
         raise ModelError(f"new cells cannot be mapped by this model: {error}") from error
     return (1 + np.tanh(made / 2)) / 2 if network.is_logit else made
 
@@ -146,7 +145,22 @@ def _built_again(network: FittedNetwork, role: str) -> Any:
     if network.builder is None:
         msg = f"the model was trained with a network of the user's own; give it again: {role}=module"
         raise ModelError(msg)
-    return _backend("network", network.builder, network.params).build(_request(network, role))
+    builder, request = _backend("network", network.builder, network.params), _request(network, role)
+    _check_size(builder, request, network)
+    try:
+        return builder.build(request)
+    except Exception as error:  # of whatever it makes of parameters from a file
+        raise ModelError(f"the network {network.builder!r} cannot be built as the model states ({error})") from error
+
+
+def _check_size(builder: Any, request: NetworkRequest, network: FittedNetwork) -> None:
+    """Raise `ModelError`, before anything is built, where a network is not of the size of its stored weights."""
+    if not hasattr(builder, "n_values"):
+        return
+    wanted, stored = int(builder.n_values(request)), sum(array.size for array in network.arrays.values())
+    if wanted != stored:
+        shown = f"has {wanted:,} weights, and {stored:,} are stored"
+        raise ModelError(f"the network {network.builder!r} with the parameters that the model states {shown}")
 
 
 def _request(network: FittedNetwork, role: str) -> NetworkRequest:
@@ -174,5 +188,5 @@ def _backend(stage: str, name: str, params: Mapping[str, Any] | None = None) -> 
         entry = manager.resolve(stage, name)
         assert isinstance(entry.spec, BackendSpec)
         return manager.load(entry)(entry.spec.params(**(params or {})))
-    except (InputError, PluginError, TypeError) as error:
+    except Exception as error:  # a plugin of others may make anything of what a file states
         raise ModelError(f"the model needs the {stage} {name!r}, which cannot be had here: {error}") from error

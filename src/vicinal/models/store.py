@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from vicinal.contract.data import Layout
 from vicinal.contract.errors import InputError, ModelError, listing
 from vicinal.contract.network import FittedModel
+from vicinal.contract.schema import described
 
 from . import genes
 from .genes import GeneChain, check_genes, without_genes
@@ -124,7 +125,10 @@ class Model:
         known: Familiarity | None = self.__dict__.get("_familiarity")
         seen = self.manifest.representation
         if known is None and seen is not None and len(self.reference) >= AT_LEAST:
-            known = recall(self.reference, seen["metric"], n_jobs=n_jobs)
+            try:
+                known = recall(self.reference, seen["metric"], n_jobs=n_jobs)
+            except ValueError as error:  # a metric that is not defined for such rows
+                raise ModelError(f"its reference cells cannot be compared with each other: {error}") from error
             self.__dict__["_familiarity"] = known
         return known
 
@@ -221,6 +225,8 @@ def handle_of(reusable: Mapping[str, Any], basis: str, features: tuple[str, ...]
 
 def from_handle(manifest: Manifest, arrays: Mapping[str, Any]) -> Model:
     """Return the model of a handle that holds all of it."""
+    if not isinstance(arrays, Mapping):
+        raise ModelError(f"the arrays of the handle are {described(arrays)}; make the map again with vc.tl.embed")
     # In the order they were in before a file sorted them: equal models are equal files.
     names = [name for name in manifest.arrays if name in arrays]
     kept = {str(name): _as_stated(arrays[name], manifest.arrays.get(name)) for name in dict.fromkeys([*names, *arrays])}
@@ -230,7 +236,15 @@ def from_handle(manifest: Manifest, arrays: Mapping[str, Any]) -> Model:
 def _as_stated(value: Any, entry: ArrayEntry | None) -> np.ndarray:
     """Return an array of a handle; those of no dimension come back from files as Python's numbers."""
     is_number = entry is not None and entry.shape == () and np.ndim(value) == 0
-    return np.array(value, dtype=entry.dtype if entry is not None and is_number else None)
+    if not isinstance(value, np.ndarray | np.generic | int | float):
+        raise ModelError(f"an array of the handle is {described(value)}; make the map again with vc.tl.embed")
+    try:
+        array = np.array(value, dtype=entry.dtype if entry is not None and is_number else None)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ModelError(f"a number of the handle cannot be read ({error})") from error
+    if array.dtype.newbyteorder("<").str not in DTYPES:
+        raise ModelError(f"an array of the handle holds {array.dtype}; allowed are {listing(DTYPES)}")
+    return array
 
 
 def check_kind(manifest: Manifest) -> None:
@@ -375,7 +389,7 @@ def load(path: str | os.PathLike[str]) -> Model:
     check_path(path)
     try:
         with _open(path) as archive:
-            members = _members(archive)
+            members = _members(archive, os.path.getsize(path))
             manifest = parse_manifest(_read_member(archive, members[MANIFEST_MEMBER]))
             check_kind(manifest)
             _check_declared(members, manifest)
@@ -402,7 +416,7 @@ def _open(path: str | os.PathLike[str]) -> zipfile.ZipFile:
         raise ModelError(f"the file is truncated or damaged ({error})") from error
 
 
-def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+def _members(archive: zipfile.ZipFile, n_bytes: int) -> dict[str, zipfile.ZipInfo]:
     """Return the members by name, none of them compressed, encrypted, repeated or outside the zip."""
     members: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
@@ -414,6 +428,8 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
         if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size or info.flag_bits & 1:
             raise ModelError(f"its member {name!r} is compressed or encrypted; a model stores its parts as they are")
         members[name] = info
+    if sum(info.file_size for info in members.values()) > n_bytes:
+        raise ModelError("its members overlap: they are larger together than the file is")
     if MANIFEST_MEMBER not in members:
         raise ModelError("it is a zip file without model.json, not a vicinal model")
     if members[MANIFEST_MEMBER].file_size > MAX_MANIFEST_BYTES:

@@ -9,11 +9,19 @@ from typing import Any
 
 from vicinal.api import InputError
 
+DEEPEST = 1000
+
 
 def require_count(name: str, value: Any, *, low: int = 1) -> None:
     """Raise `InputError` unless given an integer of at least ``low``."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < low:
         raise InputError(f"{name}={value!r} is not allowed; give an integer of at least {low}")
+
+
+def require_depth(value: int) -> None:
+    """Raise `InputError` for more layers than can be built and trained in any time."""
+    if value > DEEPEST:
+        raise InputError(f"depth={value!r} is not allowed; give at most {DEEPEST}")
 
 
 def require_number(name: str, value: Any, *, above: bool = False) -> None:

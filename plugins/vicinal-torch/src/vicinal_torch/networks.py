@@ -18,6 +18,8 @@ from .params import MlpParams, ResidualParams
 
 KEPT = (torch.float32, torch.float64, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
 """What weights may be, so that any file can hold them."""
+MOST_WEIGHTS = 2**29
+"""Of a network by name: 2 GiB, and three times that while it is trained."""
 
 
 class Mlp:
@@ -32,10 +34,19 @@ class Mlp:
 
     def build(self, request: NetworkRequest) -> nn.Module:
         """Return an untrained network; its first weights depend on the request's seed alone."""
+        check_size("mlp", self.n_values(request))
         widths = [request.n_inputs, *[self.params.width] * self.params.depth, request.n_outputs]
         last = len(widths) - 2
         layers = [Dense(a, b, rectified=i < last) for i, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True))]
         return _between(request, layers)
+
+    def n_values(self, request: NetworkRequest) -> int:
+        """Return how many numbers its arrays hold."""
+        width, depth = self.params.width, self.params.depth
+        if depth == 0:
+            return _between_size(request) + _dense_size(request.n_inputs, request.n_outputs)
+        ends = _dense_size(request.n_inputs, width) + _dense_size(width, request.n_outputs)
+        return _between_size(request) + ends + (depth - 1) * _dense_size(width, width)
 
 
 class Residual:
@@ -46,10 +57,34 @@ class Residual:
 
     def build(self, request: NetworkRequest) -> nn.Module:
         """Return an untrained network; its first weights depend on the request's seed alone."""
+        check_size("residual", self.n_values(request))
         width = self.params.width
         blocks = [Block(width) for _ in range(self.params.depth)]
         first, last = Dense(request.n_inputs, width, rectified=True), Dense(width, request.n_outputs, rectified=False)
         return _between(request, [first, *blocks, last])
+
+    def n_values(self, request: NetworkRequest) -> int:
+        """Return how many numbers its arrays hold."""
+        width = self.params.width
+        ends = _dense_size(request.n_inputs, width) + _dense_size(width, request.n_outputs)
+        return _between_size(request) + ends + 2 * self.params.depth * _dense_size(width, width)
+
+
+def check_size(name: str, n_values: int) -> None:
+    """Raise `InputError` for a network that no machine would train, before it is built."""
+    if n_values > MOST_WEIGHTS:
+        msg = f"the network {name!r} would have {n_values:,} weights; give a width and depth of at most {MOST_WEIGHTS:,}"
+        raise InputError(msg)
+
+
+def _dense_size(n_inputs: int, n_outputs: int) -> int:
+    return (n_inputs + 1) * n_outputs
+
+
+def _between_size(request: NetworkRequest) -> int:
+    before = 2 * request.n_inputs if request.input_center is not None and request.input_scale is not None else 0
+    after = 2 * request.n_outputs if request.output_center is not None and request.output_scale is not None else 0
+    return before + after
 
 
 class Stack(nn.Module):

@@ -17,14 +17,14 @@ from vicinal.api import FittedModel, FittedNetwork, InputError, child_seed
 
 from .inference import apply_module, layers_of
 from .networks import Table, load_state
-from .optimizer_state import restore_optimizer, stored_optimizer
+from .optimizer_state import check_state_fits, restore_optimizer, stored_optimizer
 from .rows import Rows
 from .side_by_side import PARTS, threads
 from .surroundings import interruptible, isolated
 from .task import Task
 from .trainer import make_trainer
 from .training import Training
-from .updates import go_on_from, make_optimizer
+from .updates import go_on_from, make_optimizer, state_kept
 from .warm_start import Regression
 
 FEWEST_UPDATES, UPDATES, CELLS = 800, 1200, 20_000
@@ -175,6 +175,8 @@ class TorchOptimization:
             load_state(role, network, {name: _given(state, f"{role}_{i}") for i, name in enumerate(names)})
         prefix = "optimizer_"
         given = {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
+        if given and state is not self._moment:
+            check_state_fits(given, state_kept(self._params, self._networks, self.device))
         restore_optimizer(self._optimizer, given)
         self._moment, self.epoch = dict(state), int(epoch)
         self._begin_at(self.epoch)

@@ -10,7 +10,7 @@ import numpy as np
 
 from vicinal.api import InputError
 
-from .checks import require_count, require_flag, require_number, require_one_of
+from .checks import require_count, require_depth, require_flag, require_number, require_one_of
 
 NEGATIVES = ("batch", "uniform")
 SCHEDULES = ("one_cycle", "constant")
@@ -43,6 +43,7 @@ class MlpParams:
     def __post_init__(self) -> None:
         require_count("width", self.width)
         require_count("depth", self.depth, low=0)
+        require_depth(self.depth)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,7 @@ class ResidualParams:
     def __post_init__(self) -> None:
         require_count("width", self.width)
         require_count("depth", self.depth, low=0)
+        require_depth(self.depth)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from .rows import statistics
 from .surroundings import isolated
 from .task import Task
 from .trainer import make_trainer
-from .updates import go_on_from, make_optimizer, state_names
+from .updates import go_on_from, make_optimizer, state_kept
 
 
 def try_out(
@@ -50,6 +50,6 @@ def try_out(
         make_trainer(params, callbacks)
         torch.manual_seed(0)
         modules, device = task.modules(), torch.device("cpu")
-        state_names(params, modules, device)
+        state_kept(params, modules, device)
         if params.continue_from is not None:
             go_on_from(params.continue_from.fitted, params, modules, make_optimizer(params, modules, device))

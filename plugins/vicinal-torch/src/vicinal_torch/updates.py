@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -12,7 +13,7 @@ from vicinal.api import FittedModel, InputError
 
 from .muon import Muon
 from .networks import hidden_weights, load_state
-from .optimizer_state import restore_optimizer, stored_optimizer
+from .optimizer_state import check_state_fits, restore_optimizer, stored_optimizer
 from .params import TorchParams
 
 LEARNING_RATES = {True: 0.015, False: 0.2}
@@ -47,7 +48,9 @@ def make_optimizer(
     return made
 
 
-def state_names(params: TorchParams, modules: Mapping[str, nn.Module], device: torch.device) -> set[str]:
+def state_kept(
+    params: TorchParams, modules: Mapping[str, nn.Module], device: torch.device
+) -> dict[str, np.ndarray]:
     """Return what an optimiser keeps once it has taken a step, which is tried out on copies.
 
     Raises
@@ -64,7 +67,7 @@ def state_names(params: TorchParams, modules: Mapping[str, nn.Module], device: t
         optimizer.step()
     except Exception as error:  # it may want a closure, or gradients of another kind
         raise InputError(f"torch_optimizer: {type(optimizer).__name__} cannot take a step: {error}") from error
-    return set(stored_optimizer(optimizer))
+    return stored_optimizer(optimizer)
 
 
 def go_on_from(
@@ -75,7 +78,7 @@ def go_on_from(
     Raises
     ------
     InputError
-        If the weights are another network's.
+        If the weights are another network's, or the state is of another shape.
     """
     for role, module in modules.items():
         if role in fitted.networks:
@@ -83,5 +86,7 @@ def go_on_from(
     if fitted.networks.keys() != modules.keys() or not fitted.training:
         return
     device = next(p.device for group in optimizer.param_groups for p in group["params"])
-    if set(fitted.training) == state_names(params, modules, device):
+    kept = state_kept(params, modules, device)
+    if set(fitted.training) == set(kept):
+        check_state_fits(fitted.training, kept)
         restore_optimizer(optimizer, fitted.training)
