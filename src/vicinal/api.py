@@ -7,7 +7,7 @@ from .contract.errors import InputError, ModelError, PluginError, StageError, Vi
 from .contract.network import FittedModel, FittedNetwork, NetworkRequest
 from .contract.requests import GraphRequest, InitRequest, KnnRequest, OptimizeRequest, ScoreRequest
 from .contract.seeds import child_seed, generator
-from .contract.spec import API_VERSION, STAGES, BackendSpec, Capabilities, NoParams, Preset
+from .contract.spec import API_VERSION, MACHINE_LOCAL, STAGES, BackendSpec, Capabilities, NoParams, Preset
 from .contract.stages import (
     CoefficientForm,
     GraphBuilder,
@@ -33,6 +33,7 @@ from .plugin.hookspecs import hookimpl
 
 __all__ = [
     "API_VERSION",
+    "MACHINE_LOCAL",
     "MISSING",
     "STAGES",
     "BackendSpec",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,11 +13,48 @@ import numpy as np
 
 from vicinal.contract.data import Layout
 from vicinal.contract.errors import InputError, did_you_mean, listing
+from vicinal.contract.schema import (
+    Check,
+    Misfit,
+    anything,
+    digits,
+    either,
+    flag,
+    integer,
+    json_of,
+    list_of,
+    mapping_of,
+    name,
+    number,
+    numbers,
+    phase_of,
+    plain,
+    record,
+    text,
+)
+from vicinal.contract.schema import key as key_name
+from vicinal.pipeline.local import sorted_by_trust
 from vicinal.pipeline.repeat import MapRecord
 
 from .keys import is_map
 
 ARGUMENTS = "arguments"
+PHASE = phase_of(mapping_of(either(flag, number(), text)))
+GIVEN = record({"kept": mapping_of(plain), "again": mapping_of(text)})
+COUNT = integer(0)
+PARAMS = record(
+    {"method": key_name, "n_epochs": COUNT, "n_components": COUNT, "random_state": either(integer(), digits)},
+    {"n_epochs_planned": COUNT, "layout_epoch": COUNT, "n_neighbors": COUNT, "n_pcs": COUNT}
+    | dict.fromkeys(("metric", "use_rep", "neighbors_key", "labels"), name)
+    | {"phases": json_of(list_of(PHASE)), "sub_plans": json_of(list_of(mapping_of(plain)))},
+    others=either(flag, integer(), number(-math.inf, math.inf), text),
+)
+ENTRY = record(
+    {"backends": mapping_of(name), "versions": mapping_of(text)}, {"inputs": mapping_of(text)}, others=anything
+)
+HISTORY = record({"loss": numbers, "loss_epoch": numbers}, {"loss_parts": mapping_of(numbers)}, others=anything)
+
+logger = logging.getLogger("vicinal")
 
 
 def read_record(adata: ad.AnnData, key: str | None) -> MapRecord:
@@ -37,18 +76,55 @@ def read_record(adata: ad.AnnData, key: str | None) -> MapRecord:
     if "update" in entry:
         msg = f"the map {chosen!r} was made by vc.tl.update from another, which is not stored with it"
         raise InputError(f"{msg}; call vc.tl.update again with what it was given")
-    arguments = json.loads(str(entry[ARGUMENTS]))
-    params = {name: _item(value) for name, value in entry["params"].items()}
+    kept, again = _arguments(entry, chosen)
+    params = {name: _item(value) for name, value in _part(entry, "params", chosen).items()}
+    check(PARAMS, params, f"uns[{chosen!r}]['params']")
+    check(ENTRY, entry, f"uns[{chosen!r}]")
+    kept, local = sorted_by_trust(kept)
+    if local:
+        logger.info("Not taken from the record of %r, being of the machine it was made on: %s", chosen, listing(local))
     return MapRecord(
         key=chosen,
         params={**params, "random_state": int(params["random_state"])},  # text beyond 64 bits
-        backends={stage: str(name) for stage, name in entry["backends"].items()},
-        versions={name: str(version) for name, version in entry["versions"].items()},
-        kept=arguments["kept"],
-        again=arguments["again"],
-        inputs={name: str(digest) for name, digest in entry.get("inputs", {}).items()},
+        backends=dict(entry["backends"]),
+        versions=dict(entry["versions"]),
+        kept=kept,
+        again=again,
+        inputs=dict(entry.get("inputs", {})),
         is_spectrum="exaggerations" in entry,
+        local=local,
     )
+
+
+def check(schema: Check, values: Any, where: str) -> None:
+    """Raise `InputError` unless a part of ``uns`` is what its schema allows."""
+    try:
+        schema(values, where)
+    except Misfit as error:
+        raise InputError(f"{error}. The record was altered; make the map again with vc.tl.embed") from None
+
+
+def _part(entry: Mapping[str, Any], field: str, key: str) -> Mapping[str, Any]:
+    check(mapping_of(anything), entry.get(field), f"uns[{key!r}][{field!r}]")
+    return entry[field]  # type: ignore[no-any-return]
+
+
+def _arguments(entry: Mapping[str, Any], key: str) -> tuple[dict[str, Any], dict[str, str]]:
+    where = f"uns[{key!r}][{ARGUMENTS!r}]"
+    found = parsed(entry[ARGUMENTS], where)
+    check(GIVEN, found, where)
+    return found["kept"], found["again"]
+
+
+def parsed(value: Any, where: str) -> Any:
+    """Return what JSON in ``uns`` says; raise `InputError` for what is none, or is nested deeply."""
+    check(text, value, where)
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where} is not JSON ({error}); make the map again with vc.tl.embed") from None
+    check(plain, found, where)
+    return found
 
 
 def _as_in_uns(key: str, uns: Mapping[str, Any]) -> str:

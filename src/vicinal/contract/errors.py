@@ -31,6 +31,10 @@ class ModelError(VicinalError, ValueError):
     """A model file, or the model in an AnnData, cannot be used."""
 
 
+class WriteError(ModelError, OSError):
+    """A file cannot be written: the disk is full, or the folder is read-only."""
+
+
 def did_you_mean(name: object, options: Iterable[object]) -> str:
     """Return `` Did you mean 'x'?`` for the nearest option, upper or lower case, or an empty string.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -110,6 +111,21 @@ def list_of(item: Check, *, longest: int = INT64) -> Check:
     return check
 
 
+def numbers(value: Any, where: str) -> None:
+    """Take a list of numbers, or an array of one dimension."""
+    array = value if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)
+    if array.ndim != 1 or (array.dtype.kind not in "fiu" and not all(_is_number(one) for one in array)):
+        raise Misfit(f"{where} is {described(value)}, expected a list of numbers")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def anything(value: Any, where: str) -> None:
+    """Take any value, which is not used."""
+
+
 def mapping_of(item: Check) -> Check:
     """Take objects with any names, every value of which is checked."""
 
@@ -122,9 +138,13 @@ def mapping_of(item: Check) -> Check:
 
 
 def record(
-    required: Mapping[str, Check], optional: Mapping[str, Check] | None = None, *, called: str | None = None
+    required: Mapping[str, Check],
+    optional: Mapping[str, Check] | None = None,
+    *,
+    called: str | None = None,
+    others: Check | None = None,
 ) -> Check:
-    """Take objects that have some fields and may have others; fields of other names are `plain`.
+    """Take objects that have some fields and may have others; fields of other names are `plain`, or what is said.
 
     Parameters
     ----------
@@ -139,7 +159,7 @@ def record(
             if one not in value:
                 raise Misfit(f"{called or 'it'} lacks {_within(where, one)}")
         for one, inner in value.items():
-            fields.get(one, plain)(inner, _within(where, one))
+            fields.get(one, others or plain)(inner, _within(where, one))
 
     return check
 
@@ -158,6 +178,40 @@ def plain(value: Any, where: str) -> None:
             stack += [(one, depth + 1) for one in (found.values() if isinstance(found, Mapping) else found)]
         else:
             _check_scalar(found, where)
+
+
+def digits(value: Any, where: str) -> None:
+    """Take an integer written as text."""
+    text(value, where)
+    if len(value) > 80 or not value.removeprefix("-").isdecimal():
+        raise Misfit(f"{where} is {value[:50]!r}, expected an integer")
+
+
+def json_of(inner: Check) -> Check:
+    """Take text that is JSON of something."""
+
+    def check(value: Any, where: str) -> None:
+        text(value, where)
+        try:
+            found = json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise Misfit(f"{where} is not JSON ({error})") from None
+        plain(found, where)
+        inner(found, where)
+
+    return check
+
+
+def phase_of(overrides: Check) -> Check:
+    """Take the first epoch, the end, and the overrides of a phase."""
+
+    def check(value: Any, where: str) -> None:
+        list_of(anything, longest=3)(value, where)
+        if len(value) != 3 or not all(type(epoch) is int and 0 <= epoch <= INT64 for epoch in value[:2]):
+            raise Misfit(f"{where} is no first epoch, end and overrides")
+        overrides(value[2], where)
+
+    return check
 
 
 def _check_scalar(value: Any, where: str) -> None:

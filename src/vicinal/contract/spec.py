@@ -10,6 +10,10 @@ from typing import Any
 API_VERSION = 1
 """Version of the contract between host and plugins; a spec states the one it was written for."""
 
+MACHINE_LOCAL = "machine_local"
+"""Key of a field's metadata: true for a parameter that names a place, a device or a helper on the machine, such as a
+path or a logger. `vicinal.tl.rerun` never takes it from a record."""
+
 STAGES = ("knn", "graph", "init", "objective", "optimizer", "score", "network")
 """What backends can be of. A network is no stage of its own: it is what an optimizer trains."""
 

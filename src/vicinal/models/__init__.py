@@ -105,6 +105,8 @@ def save(adata_or_model: AnnData | Model, path: str | os.PathLike[str], *, key: 
     ModelError
         If there is no model in the AnnData, or several and no ``key``; if it was made from a graph alone; if
         the folder does not exist.
+    WriteError
+        If the file cannot be written, such as on a full or read-only disk. It is a ModelError and an OSError.
     InputError
         If the map or its representation is no longer in the AnnData, or an argument is of another kind.
     """

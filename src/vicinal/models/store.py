@@ -8,7 +8,6 @@ import io
 import math
 import os
 import re
-import secrets
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
@@ -35,6 +34,7 @@ from .novelty import pack as packed_novelty
 from .novelty import unpack as unpacked_novelty
 from .ours import CHECKPOINT, MODEL, check_replaceable
 from .strangers import AT_LEAST, REFERENCE, Familiarity, kept_of, recall
+from .write import write_whole
 
 LANDMARKS, N_UNIFORM = "landmarks", "n_uniform"
 NETWORK = "network"
@@ -314,32 +314,13 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
     check_replaceable(path, CHECKPOINT if model.manifest.kind == CHECKPOINT else MODEL)
     # Described and checked again: the owner of a model's arrays may have changed them.
     model = Model(dataclasses.replace(model.manifest, arrays=describe(model.arrays)), model.arrays)
-    temporary = target.with_name(f"{_beginning(target)}{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            _write(model, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, lambda file: _write(model, file))
 
 
 def check_path(path: object) -> None:
     """Raise `InputError` for what is no path; a number would be taken for an open file."""
     if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str) or not os.fspath(path):
         raise InputError(f"path={path!r} is not allowed; give the path of a file, as text or a pathlib.Path")
-
-
-def remove_unfinished(path: str | os.PathLike[str]) -> None:
-    """Remove what a process that was killed while it wrote this file has left beside it."""
-    target = Path(os.path.realpath(path))
-    for left in target.parent.glob(f"{_beginning(target)}*.tmp"):
-        left.unlink(missing_ok=True)
-
-
-def _beginning(target: Path) -> str:
-    return f".vicinal-{hashlib.sha256(target.name.encode()).hexdigest()[:16]}-"
 
 
 def _write(model: Model, file: IO[bytes]) -> None:

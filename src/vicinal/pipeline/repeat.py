@@ -21,6 +21,7 @@ from vicinal.contract.source import Source
 from vicinal.plugin.report import BUILTIN_DISTRIBUTION
 
 from .identity import digests_of
+from .local import NEEDED, is_local
 from .plan import Plan, make_plan
 from .run import Run, flat_params, is_scalar, rows_in_order, versions_of
 
@@ -61,6 +62,8 @@ class MapRecord:
         Other arguments that were given, by name, in words.
     inputs
         SHA-256 of what was read.
+    local
+        Arguments that were given and are of the machine the map was made on: never used, and for the user to give.
     is_spectrum
         Whether it is one of several maps by `vicinal.tl.spectrum`.
     """
@@ -73,6 +76,7 @@ class MapRecord:
     again: Mapping[str, str]
     inputs: Mapping[str, str] = field(default_factory=dict)
     is_spectrum: bool = False
+    local: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def method(self) -> str:
@@ -173,16 +177,17 @@ def options_again(record: MapRecord, again: Mapping[str, Any], *, key_added: str
 
 
 def _check_again(record: MapRecord, again: Mapping[str, Any]) -> None:
-    unasked = [name for name in again if name not in record.again]
+    unasked = [name for name in again if name not in record.again and name not in record.local]
     if unasked:
         hint = did_you_mean(unasked[0], record.again)
         msg = f"{unasked[0]} is not to be given: a map is repeated as it was made; to be given are"
         raise InputError(f"{msg} {listing(record.again)}.{hint} For another map call vc.tl.embed")
-    missing = {name: what for name, what in record.again.items() if name not in again}
+    needed = {name: f"{str(value)[:100]!r}" for name, value in record.local.items() if name in NEEDED}
+    missing = {name: what for name, what in {**record.again, **needed}.items() if name not in again}
     if missing:
         was = "; ".join(f"{name} was {what}" for name, what in sorted(missing.items()))
-        call = ", ".join([repr(record.key), *(f"{name}=..." for name in sorted(record.again))])
-        msg = f"the map {record.key!r} was made with what cannot be stored: {was}"
+        call = ", ".join([repr(record.key), *(f"{name}=..." for name in sorted({**record.again, **needed}))])
+        msg = f"the map {record.key!r} was made with what cannot be stored, or is not taken from a file: {was}"
         raise InputError(f"{msg}. Give it again: vc.tl.rerun(adata, {call})")
 
 
@@ -230,11 +235,13 @@ def plan_again(source: Source, options: EmbedOptions, record: MapRecord) -> Plan
 
 def _changed_defaults(plan: Plan, record: MapRecord) -> dict[str, Any]:
     """Return recorded parameters that the plan has otherwise, to be given to it."""
-    now, changed = flat_params(plan), {}
+    now, changed, local = flat_params(plan), dict[str, Any](), {n.rpartition("__")[2] for n in record.local}
     for choice in plan.stages.values():
         for f in dataclasses.fields(choice.params) if dataclasses.is_dataclass(choice.params) else ():
             full_name, given = f"{choice.stage}__{f.name}", getattr(choice.params, f.name)
             name = full_name if full_name in now else f.name
+            if f.name in local or is_local(f.name, record.params.get(name)):
+                continue
             if f.name == "n_epochs" and given is None:
                 changed[full_name] = int(record.params.get("n_epochs_planned", record.n_epochs))
             elif f.name != "n_epochs" and (given is None or is_scalar(given)) and name in now:
@@ -249,7 +256,8 @@ def _check_plan(plan: Plan, record: MapRecord) -> None:
     then = {**record.backends, **{name: record.params.get(name) for name in FACTS}}
     backends = {stage: choice.full_name for stage, choice in plan.stages.items()}
     now = flat_params(plan)
-    others = {name: now[name] for name in now if name in record.params and name not in ("n_epochs", SUB_PLANS)}
+    unlike = {"n_epochs", SUB_PLANS, *(name for name in now if is_local(name, record.params.get(name)))}
+    others = {name: now[name] for name in now if name in record.params and name not in unlike}
     then |= {name: record.params[name] for name in others}
     found = {**backends, **{name: now.get(name) for name in FACTS}, **others}
     then[SUB_PLANS], found[SUB_PLANS] = (_what_counts(params.get(SUB_PLANS)) for params in (record.params, now))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vicinal.adata.read import check_adata
+from vicinal.adata.record import HISTORY, check
 from vicinal.contract.arguments import checks_arguments
 from vicinal.contract.errors import InputError, did_you_mean, listing
 
@@ -76,7 +77,12 @@ def _history(adata: AnnData, key: str | None) -> tuple[str, Mapping[str, Any]]:
     if key is None:
         key = known[0] if len(known) == 1 else DEFAULT
     if key in known:
-        return key, adata.uns[key]
+        entry = adata.uns[key]
+        check(HISTORY, entry, f"uns[{key!r}]")
+        lengths = {len(entry["loss_epoch"]), len(entry["loss"]), *map(len, entry.get("loss_parts", {}).values())}
+        if len(lengths) > 1:
+            raise InputError(f"uns[{key!r}] has losses of different lengths; make the map again with vc.tl.embed")
+        return key, entry
     found = "holds no loss history (made by another tool, or projected)" if key in adata.uns else "is not in adata.uns"
     msg = f"key={key!r} {found}; maps with a loss history are {listing(known)}.{did_you_mean(key, known)}"
     raise InputError(msg)

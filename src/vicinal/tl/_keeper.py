@@ -12,7 +12,7 @@ from vicinal.contract.errors import ModelError
 from vicinal.contract.source import Source
 from vicinal.models.checkpoint import read_checkpoint, save_checkpoint, take_up
 from vicinal.models.ours import CHECKPOINT, kind_of_file
-from vicinal.models.store import remove_unfinished
+from vicinal.models.write import remove_unfinished
 from vicinal.pipeline.plan import Plan
 from vicinal.pipeline.run import Run
 

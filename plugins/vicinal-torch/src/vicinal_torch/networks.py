@@ -73,7 +73,9 @@ class Residual:
 def check_size(name: str, n_values: int) -> None:
     """Raise `InputError` for a network that no machine would train, before it is built."""
     if n_values > MOST_WEIGHTS:
-        msg = f"the network {name!r} would have {n_values:,} weights; give a width and depth of at most {MOST_WEIGHTS:,}"
+        msg = (
+            f"the network {name!r} would have {n_values:,} weights; give a width and depth of at most {MOST_WEIGHTS:,}"
+        )
         raise InputError(msg)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vicinal.api import InputError
+from vicinal.api import MACHINE_LOCAL, InputError
 
 from .checks import require_count, require_depth, require_flag, require_number, require_one_of
 
@@ -23,6 +23,7 @@ NOT_OURS = (
     *("min_epochs", "min_steps", "num_nodes", "num_sanity_val_steps", "strategy"),
 )
 """Arguments of the trainer that do not fit how updates are made here."""
+LOCAL = {MACHINE_LOCAL: True}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,12 +170,12 @@ class TorchParams:
     landmark_loss_weight: float = 1.0
     landmark_loss: str | Callable[..., Any] = "euclidean"
     extra_losses: Sequence[Callable[..., Any]] = ()
-    continue_from: Any = None
-    logger: Any = False
-    accelerator: str = "auto"
-    devices: int | str | Sequence[int] = 1
+    continue_from: Any = field(default=None, metadata=LOCAL)
+    logger: Any = field(default=False, metadata=LOCAL)
+    accelerator: str = field(default="auto", metadata=LOCAL)
+    devices: int | str | Sequence[int] = field(default=1, metadata=LOCAL)
     precision: str = "32-true"
-    trainer_params: Mapping[str, Any] = field(default_factory=dict)
+    trainer_params: Mapping[str, Any] = field(default_factory=dict, metadata=LOCAL)
 
     def __post_init__(self) -> None:
         for name in ("parametric", "reconstruction", "autoencoder_loss"):

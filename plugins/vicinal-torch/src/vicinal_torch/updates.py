@@ -48,9 +48,7 @@ def make_optimizer(
     return made
 
 
-def state_kept(
-    params: TorchParams, modules: Mapping[str, nn.Module], device: torch.device
-) -> dict[str, np.ndarray]:
+def state_kept(params: TorchParams, modules: Mapping[str, nn.Module], device: torch.device) -> dict[str, np.ndarray]:
     """Return what an optimiser keeps once it has taken a step, which is tried out on copies.
 
     Raises
