@@ -46,6 +46,7 @@ PARAMS = record(
     {"method": key_name, "n_epochs": COUNT, "n_components": COUNT, "random_state": either(integer(), digits)},
     {"n_epochs_planned": COUNT, "layout_epoch": COUNT, "n_neighbors": COUNT, "n_pcs": COUNT}
     | dict.fromkeys(("metric", "use_rep", "neighbors_key", "labels"), name)
+    | {"metric_kwds": json_of(mapping_of(plain))}
     | {"phases": json_of(list_of(PHASE)), "sub_plans": json_of(list_of(mapping_of(plain)))},
     others=either(flag, integer(), number(-math.inf, math.inf), text),
 )
@@ -106,7 +107,7 @@ def check(schema: Check, values: Any, where: str) -> None:
 
 def _part(entry: Mapping[str, Any], field: str, key: str) -> Mapping[str, Any]:
     check(mapping_of(anything), entry.get(field), f"uns[{key!r}][{field!r}]")
-    return entry[field]  # type: ignore[no-any-return]
+    return entry[field]
 
 
 def _arguments(entry: Mapping[str, Any], key: str) -> tuple[dict[str, Any], dict[str, str]]:

@@ -177,18 +177,23 @@ def options_again(record: MapRecord, again: Mapping[str, Any], *, key_added: str
 
 
 def _check_again(record: MapRecord, again: Mapping[str, Any]) -> None:
-    unasked = [name for name in again if name not in record.again and name not in record.local]
+    unasked = [name for name in again if name not in {*record.again, *record.local, *map(_words, record.local)}]
     if unasked:
         hint = did_you_mean(unasked[0], record.again)
         msg = f"{unasked[0]} is not to be given: a map is repeated as it was made; to be given are"
         raise InputError(f"{msg} {listing(record.again)}.{hint} For another map call vc.tl.embed")
-    needed = {name: f"{str(value)[:100]!r}" for name, value in record.local.items() if name in NEEDED}
+    local = {_words(name): value for name, value in record.local.items()}
+    needed = {name: f"{str(value)[:100]!r}" for name, value in local.items() if name in NEEDED}
     missing = {name: what for name, what in {**record.again, **needed}.items() if name not in again}
     if missing:
         was = "; ".join(f"{name} was {what}" for name, what in sorted(missing.items()))
         call = ", ".join([repr(record.key), *(f"{name}=..." for name in sorted({**record.again, **needed}))])
         msg = f"the map {record.key!r} was made with what cannot be stored, or is not taken from a file: {was}"
         raise InputError(f"{msg}. Give it again: vc.tl.rerun(adata, {call})")
+
+
+def _words(name: str) -> str:
+    return name.rpartition("__")[2]
 
 
 def _as_chosen_then(record: MapRecord) -> dict[str, Any]:
@@ -235,7 +240,7 @@ def plan_again(source: Source, options: EmbedOptions, record: MapRecord) -> Plan
 
 def _changed_defaults(plan: Plan, record: MapRecord) -> dict[str, Any]:
     """Return recorded parameters that the plan has otherwise, to be given to it."""
-    now, changed, local = flat_params(plan), dict[str, Any](), {n.rpartition("__")[2] for n in record.local}
+    now, changed, local = flat_params(plan), dict[str, Any](), set(map(_words, record.local))
     for choice in plan.stages.values():
         for f in dataclasses.fields(choice.params) if dataclasses.is_dataclass(choice.params) else ():
             full_name, given = f"{choice.stage}__{f.name}", getattr(choice.params, f.name)
