@@ -239,3 +239,8 @@ def test_the_demo_replaces_nothing_of_another_kind(folder: Path, capsys: pytest.
     before = content(folder)
     assert main(["demo", "--out", "."]) == 2
     assert content(folder) == before
+
+
+def test_without_docstrings_the_error_says_what_to_set() -> None:
+    done = subprocess.run([sys.executable, "-OO", "-c", "import vicinal"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 or "use -O or PYTHONOPTIMIZE=1" in done.stderr.splitlines()[-1]

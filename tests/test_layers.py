@@ -31,6 +31,7 @@ LAYERS = [
         "models.__init__",
         "__init__",
         "__main__",
+        "_docstrings",
     ),
     ("testing",),
 ]

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from importlib import metadata as _metadata
 
-from . import api, datasets, models, pl, plugins, pp, tl
+from ._docstrings import require_docstrings as _require_docstrings
+
+_require_docstrings()
+
+from . import api, datasets, models, pl, plugins, pp, tl  # noqa: E402
 
 __version__ = _metadata.version("vicinal")
 
