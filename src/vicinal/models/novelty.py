@@ -174,15 +174,20 @@ def cross_fit(genes: NDArray[np.float32], n_components: int, metric: str, *, n_j
 
 
 def _pca(genes: NDArray[np.float32], n_components: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    from sklearn.utils.extmath import randomized_svd
+    """Return the means of genes, and the loadings of a randomized PCA."""
     from threadpoolctl import threadpool_limits
 
     mean = genes.mean(axis=0, dtype=np.float64).astype(np.float32)
+    centred, n_genes = genes - mean, genes.shape[1]
+    n_drawn = min(n_components + N_OVERSAMPLED, *genes.shape)
+    draws = generator(child_seed(0, "novelty_pca")).standard_normal((n_genes, n_drawn))
     with threadpool_limits(1, user_api="blas"):  # sums in one order
-        _, _, loadings = randomized_svd(
-            genes - mean, n_components, n_oversamples=N_OVERSAMPLED, n_iter=N_POWER, random_state=0
-        )
-    return mean, np.ascontiguousarray(loadings.T, dtype=np.float32)
+        basis = draws.astype(np.float32)
+        for _ in range(N_POWER + 1):
+            cells, _ = np.linalg.qr(centred @ basis)
+            basis, _ = np.linalg.qr(centred.T @ cells)
+        _, _, turns = np.linalg.svd(centred @ basis, full_matrices=False)
+    return mean, np.ascontiguousarray((basis @ turns.T)[:, :n_components], dtype=np.float32)
 
 
 def pack(calibration: Calibration) -> dict[str, np.ndarray]:
