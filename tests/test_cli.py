@@ -56,7 +56,7 @@ def assert_one_line_error(captured, said):
     assert said in captured.err
 
 
-def test_embed_writes_the_map_that_the_library_makes(folder, capsys):
+def test_embed_writes_the_map_that_the_library_makes(folder, capsys, caplog):
     before = (folder / "in.h5ad").read_bytes()
     assert main(["embed", "in.h5ad", "out.h5ad", "--n-epochs", "30"]) == 0
     out = ad.read_h5ad("out.h5ad")
@@ -68,7 +68,7 @@ def test_embed_writes_the_map_that_the_library_makes(folder, capsys):
     captured = capsys.readouterr()
     assert "60 cells in 2 dimensions" in captured.out
     assert "out.h5ad: obsm['X_umap']" in captured.out
-    assert captured.err == ""
+    assert captured.err == "" and "added obsm['X_umap'], 60 cells" in caplog.text
 
 
 def test_every_option_reaches_the_map(folder):

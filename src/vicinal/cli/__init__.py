@@ -12,7 +12,8 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 
 from vicinal.contract.errors import VicinalError
@@ -36,13 +37,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             if not sys.warnoptions:
                 warnings.simplefilter("ignore")
-            return options.command(options)
+            with _notes_shown():
+                return options.command(options)
     except (VicinalError, OSError) as error:
         print("vicinal: error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
         print("vicinal:", str(interrupt) or "interrupted", file=sys.stderr)
         return 130
+
+
+@contextmanager
+def _notes_shown() -> Iterator[None]:
+    """Show what the package notes along the way, such as what it added, as long as the command runs."""
+    logger = logging.getLogger("vicinal")
+    level = logger.level
+    logger.setLevel(level or logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def build_parser() -> argparse.ArgumentParser:
