@@ -1,9 +1,10 @@
 """Nearest neighbours, ours and the peers': seconds, CPU seconds and recall.
 
 python benchmarks/neighbors.py [fashion|cytometry|words] [n_threads ...] [--only NAME ...]
-python benchmarks/neighbors.py binary
+python benchmarks/neighbors.py binary|wide
 
-The latter: jaccard neighbours of sparse binary rows, by sparse products and by scikit-learn's comparison of all pairs.
+The latter: jaccard neighbours of binary rows by `exact` and pynndescent, and Euclidean ones of thousands of columns by
+`exact` and `ivf`; wall and CPU seconds of the second call in a process.
 
 15 neighbours, the cell itself counted. Recall is of the other 14, on 2,000 sampled rows against comparing all pairs by
 direct differences. Each runs in a process of its own, in which kernels have been used before unless it says cold; the
@@ -96,21 +97,37 @@ def compare(data: str, threads: list[int], names: list[str]) -> None:
                     print(f"| {name} | {n_jobs} | {wall:.2f} | {cpu:.2f} | {mib:.0f} | {reached:.4f} |", flush=True)
 
 
-def compare_binary() -> None:
-    from sklearn.metrics import pairwise_distances
+BINARY = ((1_000, 8_000, 0.02), (4_000, 2_000, 0.2), (16_000, 2_000, 0.02), (16_000, 2_000, 0.2))
+WIDE = ((16_000, 2_000), (5_000, 20_000))
 
-    for n_rows, n_columns in ((1_000, 8_000),):
-        rows = (np.random.default_rng(0).random((n_rows, n_columns)) < 0.02).astype(np.float32)
-        request = KnnRequest(representation=rows, k=K, n_obs=n_rows, metric="jaccard", n_jobs=available_threads())
-        entry = get_manager().resolve("knn", "exact")
-        backend = get_manager().load(entry)(entry.spec.params())
-        backend.build(request).neighbors()
-        start = time.perf_counter()
-        backend.build(request).neighbors()
-        ours = time.perf_counter() - start
-        start = time.perf_counter()
-        pairwise_distances(rows.astype(bool), metric="jaccard", n_jobs=available_threads())
-        print(f"| {n_rows:,} x {n_columns:,} | {ours:.2f} | {time.perf_counter() - start:.2f} |", flush=True)
+
+def timed(rows: np.ndarray, backend: str, metric: str) -> tuple[float, float]:
+    entry = get_manager().resolve("knn", backend)
+    made = get_manager().load(entry)(entry.spec.params())
+    request = KnnRequest(representation=rows, k=K, n_obs=len(rows), metric=metric, n_jobs=available_threads())
+    start = time.perf_counter(), time.process_time()
+    made.build(request).neighbors()
+    return time.perf_counter() - start[0], time.process_time() - start[1]
+
+
+def compare_binary() -> None:
+    for n_rows, n_columns, there in BINARY:
+        rows = (np.random.default_rng(0).random((n_rows, n_columns), dtype=np.float32) < there).astype(np.float32)
+        for backend in ("exact", "pynndescent"):
+            timed(rows[:500], backend, "jaccard")
+            wall, cpu = timed(rows, backend, "jaccard")
+            print(f"| {n_rows:,} x {n_columns:,} | {there} | {backend} | {wall:.2f} | {cpu:.2f} |", flush=True)
+
+
+def compare_wide() -> None:
+    rng = np.random.default_rng(0)
+    for n_rows, n_columns in WIDE:
+        centers = rng.standard_normal((20, n_columns))[rng.integers(0, 20, n_rows)]
+        rows = (0.5 * centers + rng.standard_normal((n_rows, n_columns))).astype(np.float32)
+        for backend in ("exact", "ivf"):
+            timed(rows[:1500], backend, "euclidean")
+            wall, cpu = timed(rows, backend, "euclidean")
+            print(f"| {n_rows:,} x {n_columns:,} | {backend} | {wall:.2f} | {cpu:.2f} |", flush=True)
 
 
 def main() -> None:
@@ -127,5 +144,7 @@ if __name__ == "__main__":
         run_ours(*sys.argv[2:5], int(sys.argv[5]))
     elif sys.argv[1:] == ["binary"]:
         compare_binary()
+    elif sys.argv[1:] == ["wide"]:
+        compare_wide()
     else:
         main()

@@ -1,4 +1,4 @@
-"""Neighbours by metrics of what is there and what is not, from sparse products."""
+"""Neighbours by metrics of what is there and what is not, from columns in common."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import logging
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vicinal.backends.knn import exact
 from vicinal.contract.errors import InputError
@@ -13,8 +15,10 @@ from vicinal.contract.options import EmbedOptions
 from vicinal.contract.requests import KnnRequest
 from vicinal.contract.source import Representation, Source
 from vicinal.contract.spec import NoParams
-from vicinal.kernels.binary import METRICS
+from vicinal.kernels import binary_nearest
+from vicinal.kernels.binary import METRICS, binary_distances
 from vicinal.kernels.metrics import matrix_of
+from vicinal.pipeline import policy
 from vicinal.pipeline.policy import auto_knn
 
 ROWS = (np.random.default_rng(0).random((120, 300)) < 0.1).astype(np.float32)
@@ -58,8 +62,13 @@ def test_rows_of_zeros_and_more_neighbors_than_rows():
 @pytest.mark.parametrize(
     ("n_obs", "n_columns", "metric", "backend"),
     [
-        (16_000, 100_000, "jaccard", "exact"),
+        (16_000, 2_000, "jaccard", "exact"),
+        (80_000, 1_000, "jaccard", "exact"),
+        (160_000, 100, "jaccard", "pynndescent"),
+        (15_000, 2_000, "euclidean", "exact"),
         (16_000, 2_000, "euclidean", "ivf"),
+        (2_000, 20_000, "euclidean", "exact"),
+        (5_000, 20_000, "euclidean", "ivf"),
         (16_000, 2_000, "hellinger", "ivf"),
         (5_000, 2_000, "correlation", "exact"),
         (150_000, 30, "correlation", "ivf"),
@@ -73,3 +82,42 @@ def test_columns_count_in_the_choice(n_obs, n_columns, metric, backend):
     name, why = auto_knn(source, EmbedOptions(metric=metric))
     assert name == backend
     assert f"{n_obs:,}" in why
+
+
+@pytest.mark.parametrize(("density", "backend"), [(0, "exact"), (1, "pynndescent")])
+def test_what_is_there_counts_in_the_choice_where_columns_are_many(density, backend, monkeypatch):
+    monkeypatch.setattr(policy, "BINARY_SECONDS", 0.002)
+    values = np.full((600, 20_000), density, np.float32)
+    source = Source(n_obs=600, representation=Representation(name="X", values=values))
+    assert auto_knn(source, EmbedOptions(metric="jaccard"))[0] == backend
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.sampled_from(METRICS),
+    st.integers(1, 150),
+    st.integers(1, 200),
+    st.floats(0, 1),
+    st.booleans(),
+    st.integers(0, 9),
+)
+def test_both_ways_of_counting_give_what_the_formulas_give(metric, n, n_columns, density, by_words, seed):
+    there = binary_nearest.There.of(np.random.default_rng(seed).random((n, n_columns)) < density)
+    both = there.values.astype(float) @ there.values.T
+    true = binary_distances(metric, both, there.n_columns[:, None], there.n_columns[None], n_columns)
+    order = np.argsort(true, axis=1, kind="stable")[:, :5]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(binary_nearest, "A_WORD", 0.0 if by_words else 1.0)
+        patch.setattr(binary_nearest, "A_STEP", 1.0 if by_words else 0.0)
+        indices, distances = binary_nearest.nearest_binary(metric, there, there, 5, n_jobs=2)
+    m = order.shape[1]
+    np.testing.assert_array_equal(indices[:, :m], order)
+    np.testing.assert_array_equal(distances[:, :m], np.take_along_axis(true, order, axis=1))
+    assert (indices[:, m:] == -1).all()
+
+
+def test_queries_are_counted_along_lists_of_the_reference():
+    rows = (np.random.default_rng(1).random((90, 4000)) < 0.004).astype(np.float32)
+    true = matrix_of("jaccard")(rows[:10], rows)
+    found = build(rows, "jaccard").query(rows[:10], 5)
+    np.testing.assert_array_equal(found.indices, np.argsort(true, axis=1, kind="stable")[:, :5])

@@ -1,4 +1,4 @@
-"""Metrics of what is there and what is not: from counts, which sparse products give."""
+"""Metrics of what is there and what is not: distances from counts of columns."""
 
 from __future__ import annotations
 

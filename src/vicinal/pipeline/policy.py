@@ -10,13 +10,19 @@ from vicinal.contract.options import EmbedOptions
 from vicinal.contract.source import Source
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from vicinal.kernels.metrics import Space
 
 EXACT_UP_TO = 100_000
 """Cells up to which exact neighbours in tens of columns take seconds; where there is structure they come soonest."""
 
-EXACT_WORK = 2e11
+EXACT_WORK = 5e11
 """Cells, squared, times columns, up to which the same is true of more columns than `TENS`."""
+
+CACHED_COLUMNS, UNCACHED = 4_000, 5
+"""Columns of which a block of cells stays in the processor's cache, and how much longer each takes of more."""
 
 TENS = 100
 
@@ -26,8 +32,8 @@ PAIRWISE_UP_TO = 10_000
 PAIRWISE_COLUMNS = 50
 """Columns up to which that is so; of more, cells are fewer."""
 
-BINARY_UP_TO = 20_000
-"""Cells up to which exact compares all pairs by sparse products, whatever the number of columns."""
+BINARY_SECONDS = 60
+"""Seconds on one thread up to which exact compares all pairs of binary rows; pynndescent compiles for half of it."""
 
 SPECTRAL_UP_TO = 500_000
 """Cells up to which the eigenvectors of the graph are found sooner, and in less memory, than a sample is placed."""
@@ -44,8 +50,8 @@ def auto_knn(source: Source, options: EmbedOptions) -> tuple[str, str]:
             number = "" if wanted is None else f"{wanted} "
             lacking = f"; {source.stored.note}" if source.stored.note else ""
             return "given", f"the {number}nearest of the neighbours stored under {source.stored.key!r}{lacking}"
-    n_columns = 1 if source.representation is None else source.representation.values.shape[1]
-    return _search(options, source.n_obs, n_columns)
+    rows = None if source.representation is None else source.representation.values
+    return _search(options, source.n_obs, 1 if rows is None else rows.shape[1], rows)
 
 
 def auto_index(options: EmbedOptions, n_rows: int, n_columns: int) -> str:
@@ -55,7 +61,9 @@ def auto_index(options: EmbedOptions, n_rows: int, n_columns: int) -> str:
     return _search(options, n_rows, n_columns)[0]
 
 
-def _search(options: EmbedOptions, n_obs: int, n_columns: int) -> tuple[str, str]:
+def _search(
+    options: EmbedOptions, n_obs: int, n_columns: int, rows: NDArray[np.float32] | None = None
+) -> tuple[str, str]:
     """Choose who searches neighbours: exact where that is soon done, else the soonest that has the metric."""
     if callable(options.metric):
         return "pynndescent", "the metric is a function"
@@ -66,10 +74,10 @@ def _search(options: EmbedOptions, n_obs: int, n_columns: int) -> tuple[str, str
             return "exact", f"{n_obs:,} cells are at most {limit:,}{wide}"
         if space.metric in ("euclidean", "cosine"):
             return "ivf", f"{n_obs:,} cells are more than {limit:,}{wide}"
-    return _by_pairs(options, n_obs, n_columns)
+    return _by_pairs(options, n_obs, n_columns, rows)
 
 
-def _by_pairs(options: EmbedOptions, n_obs: int, n_columns: int) -> tuple[str, str]:
+def _by_pairs(options: EmbedOptions, n_obs: int, n_columns: int, rows: NDArray[np.float32] | None) -> tuple[str, str]:
     """Choose who searches by a metric that has no kernel, or of more cells than that is quick for."""
     from vicinal.backends.knn.exact import is_known
     from vicinal.kernels.binary import METRICS as BINARY
@@ -77,8 +85,8 @@ def _by_pairs(options: EmbedOptions, n_obs: int, n_columns: int) -> tuple[str, s
     metric, limit = str(options.metric), pairwise_up_to(n_columns)
     wide = f" with {n_columns:,} columns" if n_columns > PAIRWISE_COLUMNS else ""
     exact = is_known(metric)
-    if metric in BINARY and n_obs <= BINARY_UP_TO:
-        return "exact", f"{n_obs:,} cells are at most {BINARY_UP_TO:,}, by sparse products, with metric {metric!r}"
+    if metric in BINARY and binary_is_soon_done(n_obs, n_columns, rows):
+        return "exact", f"all pairs of {n_obs:,} cells{wide} are soon counted with metric {metric!r}"
     if exact and n_obs <= limit and _space(options) is None:
         return "exact", f"{n_obs:,} cells{wide} are at most {limit:,}, with metric {metric!r}"
     if exact and not _is_of_pynndescent(options):
@@ -88,7 +96,21 @@ def _by_pairs(options: EmbedOptions, n_obs: int, n_columns: int) -> tuple[str, s
 
 def exact_up_to(n_columns: int) -> int:
     """Return the cells up to which exact is chosen where it has a kernel."""
-    return EXACT_UP_TO if n_columns <= TENS else min(EXACT_UP_TO, int((EXACT_WORK / n_columns) ** 0.5))
+    if n_columns <= TENS:
+        return EXACT_UP_TO
+    work = EXACT_WORK if n_columns <= CACHED_COLUMNS else EXACT_WORK / UNCACHED
+    return min(EXACT_UP_TO, int((work / n_columns) ** 0.5))
+
+
+def binary_is_soon_done(n_obs: int, n_columns: int, rows: NDArray[np.float32] | None) -> bool:
+    """Return whether exact is chosen for binary rows, from their columns, or else from what is there in them."""
+    from vicinal.kernels.binary_nearest import A_PAIR, rows_with_columns, seconds_by_lists, seconds_by_words
+
+    pairs = float(n_obs) ** 2
+    if rows is None or pairs * A_PAIR > BINARY_SECONDS or seconds_by_words(pairs, n_columns) <= BINARY_SECONDS:
+        return seconds_by_words(pairs, n_columns) <= BINARY_SECONDS
+    counts = rows_with_columns(rows)
+    return seconds_by_lists(pairs, counts, counts) <= BINARY_SECONDS
 
 
 def pairwise_up_to(n_columns: int) -> int:
