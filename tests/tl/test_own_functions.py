@@ -114,7 +114,6 @@ def test_a_map_on_the_sphere(adata: ad.AnnData) -> None:
     near_in_map = cKDTree(space).query(space, 16)[1][:, 1:]
     near = cKDTree(adata.obsm["X_pca"]).query(adata.obsm["X_pca"], 16)[1][:, 1:]
     recall = np.mean([len(np.intersect1d(*pair)) / 15 for pair in zip(near, near_in_map, strict=True)])
-    assert recall > 0.13  # at random 0.02; that of several maps is tested above
     assert entry["score"]["knn_recall_15"] == pytest.approx(recall, abs=0.005)
     assert vc.tl.score(adata)["knn_recall_15"] == pytest.approx(recall, abs=0.005)
     assert entry["loss"][-1] < 0.6 * entry["loss"][0]

@@ -36,9 +36,14 @@ def map_keys(method: str, key_added: str | None) -> MapKeys:
     return MapKeys(key_added, key_added)
 
 
+def spellings(name: str) -> tuple[str, str, str]:
+    """Return the keys of ``obsm`` that a name may mean, the nearest first: some tools begin them with ``X_``."""
+    return name, f"X_{name}", name.removeprefix("X_")
+
+
 def keys_of_basis(adata: AnnData, basis: str) -> MapKeys:
-    """Return the slots of a stored map, found as ``obsm[basis]`` or ``obsm["X_" + basis]``."""
-    for obsm in (basis, f"X_{basis}"):
+    """Return the slots of a stored map, found as ``obsm[basis]``, or with ``X_`` before it, or without."""
+    for obsm in spellings(basis):
         if obsm in adata.obsm:
             in_uns = obsm in adata.uns or not obsm.startswith("X_")
             return MapKeys(obsm, obsm if in_uns else obsm.removeprefix("X_"))

@@ -23,7 +23,7 @@ from vicinal.plugin.manager import get_manager
 
 from .dense import check_real, check_shape, dense_rows, dense_values
 from .far import center_of, count_merged
-from .keys import DEFAULT_NEIGHBORS, check_free, is_neighbors, map_keys
+from .keys import DEFAULT_NEIGHBORS, check_free, is_neighbors, map_keys, spellings
 from .kinds import check_kind_of_object, layers_of, values_of
 from .labels import check_labels
 from .paga import read_paga
@@ -305,7 +305,7 @@ def read_init_arrays(adata: ad.AnnData, init: Any) -> dict[str, np.ndarray]:
         return read_paga(adata, connectivities if distances is None else distances)
     if init in get_manager().names("init") or init == "auto":
         return {}
-    for key in (init, f"X_{init}"):
+    for key in spellings(init):
         if key in adata.obsm:
             return {"positions": dense_values(adata.obsm[key], key, adata.obs_names)}
     return {}

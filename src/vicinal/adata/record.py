@@ -12,7 +12,7 @@ import anndata as ad
 import numpy as np
 
 from vicinal.contract.data import Layout
-from vicinal.contract.errors import InputError, did_you_mean, listing
+from vicinal.contract.errors import InputError, ModelError, did_you_mean, listing
 from vicinal.contract.schema import (
     Check,
     Misfit,
@@ -33,10 +33,12 @@ from vicinal.contract.schema import (
     text,
 )
 from vicinal.contract.schema import key as key_name
+from vicinal.models.manifest import parse_handle
 from vicinal.pipeline.local import sorted_by_trust
 from vicinal.pipeline.repeat import MapRecord
 
-from .keys import is_map
+from .keys import MapKeys, is_map, spellings
+from .model import HANDLE
 
 ARGUMENTS = "arguments"
 PHASE = phase_of(mapping_of(either(flag, number(), text)))
@@ -142,8 +144,26 @@ def _why_not(entry: object, key: str, keys: list[str]) -> str:
 
 def stored_places(adata: ad.AnnData, key: str) -> Layout | None:
     """Return the places of a map by its key in ``uns``; None where they are no longer there."""
-    names = [name for name in (key, f"X_{key}") if name in adata.obsm]
+    names = [name for name in (basis_of(adata.uns.get(key)), *spellings(key)) if name in adata.obsm]
     return np.asarray(adata.obsm[names[0]]) if names else None
+
+
+def basis_of(entry: object) -> str | None:
+    """Return which map in ``obsm`` a value of ``uns`` tells of; None where it does not say."""
+    if not isinstance(entry, Mapping) or HANDLE not in entry:
+        return None
+    try:
+        return parse_handle(entry[HANDLE]).basis
+    except ModelError:
+        return None
+
+
+def require_own_entry(adata: ad.AnnData, keys: MapKeys) -> None:
+    """Raise `InputError` where ``uns`` tells of another map than the one in ``obsm``, of nearly the same name."""
+    told = basis_of(adata.uns.get(keys.uns))
+    if told != keys.obsm and told in spellings(keys.obsm) and told in adata.obsm:
+        msg = f"uns[{keys.uns!r}] tells of the map {told!r}, so nothing is known or kept of {keys.obsm!r}"
+        raise InputError(f"{msg}. Give it another name: adata.obsm['map'] = adata.obsm.pop({keys.obsm!r})")
 
 
 def _item(value: Any) -> Any:

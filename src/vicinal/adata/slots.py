@@ -7,6 +7,7 @@ from typing import Any
 
 import anndata as ad
 
+from .keys import spellings
 from .kinds import layers_of, values_of
 
 MOST_OF_A_MAP = 3
@@ -39,7 +40,7 @@ def genes_in_raw(adata: ad.AnnData, wanted: Iterable[str]) -> str:
 def adopt_hint(adata: ad.AnnData, key: str | None = None) -> str:
     """Return a sentence on how a map of another tool gets a model, where there seems to be one."""
     maps = [name for name, values in adata.obsm.items() if len(values.shape) == 2 and _may_be_map(name, values)]
-    meant = [name for name in maps if name in (key, f"X_{key}")] if key is not None else maps[-1:]
+    meant = [name for name in maps if name in spellings(key)] if key is not None else maps[-1:]
     return f" For a map of another tool, run vc.models.adopt(adata, {meant[0]!r}) before" if meant else ""
 
 

@@ -14,6 +14,7 @@ from vicinal.contract.options import EmbedOptions
 from vicinal.contract.source import Representation
 
 from .dense import dense_values
+from .keys import spellings
 from .model import read_representation_like
 from .read import has_slot, param_of
 from .stored import check_source
@@ -42,7 +43,7 @@ def read_training_arrays(
 def _positions(adata: ad.AnnData, given: Any, n_components: int) -> NDArray[np.float32]:
     name = "landmark_positions"
     if isinstance(given, str):
-        keys = [key for key in (given, f"X_{given}") if key in adata.obsm]
+        keys = [key for key in spellings(given) if key in adata.obsm]
         if not keys:
             hint = did_you_mean(given, adata.obsm)
             raise InputError(f"{name}={given!r} is not in adata.obsm; it has {listing(adata.obsm)}.{hint}")

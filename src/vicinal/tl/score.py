@@ -10,6 +10,7 @@ from anndata import AnnData
 
 from vicinal.adata.keys import doubt_of, keys_of_basis
 from vicinal.adata.read import check_adata, check_writable, read_labels, read_layout, read_representation
+from vicinal.adata.record import require_own_entry
 from vicinal.adata.write import put_score
 from vicinal.contract.arguments import checks_arguments
 from vicinal.contract.errors import InputError
@@ -74,6 +75,7 @@ def score(
     if not isinstance(n_sample, numbers.Integral) or isinstance(n_sample, bool) or n_sample < 1:
         raise InputError(f"n_sample={n_sample!r} is not allowed; give how many cells to score, at least 1")
     keys = keys_of_basis(adata, basis)
+    require_own_entry(adata, keys)
     layout = read_layout(adata, keys.obsm)
     made_with = _recorded(adata.uns.get(keys.uns))
     if use_rep is None and (doubt := doubt_of(adata.uns.get(keys.uns))):
