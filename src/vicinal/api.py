@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .contract.data import MISSING, Graph, Layout, Neighbors
-from .contract.errors import InputError, ModelError, PluginError, StageError, VicinalError
+from .contract.errors import InputError, ModelError, PluginError, StageError, VicinalError, WriteError
 from .contract.network import FittedModel, FittedNetwork, NetworkRequest
 from .contract.requests import GraphRequest, InitRequest, KnnRequest, OptimizeRequest, ScoreRequest
 from .contract.seeds import child_seed, generator
@@ -72,6 +72,7 @@ __all__ = [
     "SubMap",
     "TorchForm",
     "VicinalError",
+    "WriteError",
     "alias_tables",
     "apply_layers",
     "available_threads",
