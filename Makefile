@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 PLUGINS_STAMP := $(VENV)/.plugins-installed
 JOBS ?= 2
 
-.PHONY: demo test test-slow test-py313 lint peers peers-tf clean
+.PHONY: demo test test-slow test-py313 test-lowest lint peers peers-tf clean
 
 demo: $(STAMP)
 	$(BIN)/vicinal demo --out demo
@@ -26,6 +26,13 @@ test-py313:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-py313.txt -e .[test] -e plugins/vicinal-template
 	$(BIN)/python -m pytest -p no:cacheprovider -m "not slow" -n $(JOBS) tests plugins/vicinal-template
+
+# Exactly the floors of pyproject.toml; without the peers and the type checker of the tests, which ask for newer ones.
+test-lowest:
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e . pytest pytest-xdist hypothesis distributed igraph leidenalg mudata xarray
+	.venv-lowest/bin/vicinal demo --out demo
+	.venv-lowest/bin/python -m pytest -p no:cacheprovider -m "not slow" -n $(JOBS) tests/adata tests/pl tests/tl/test_embed.py tests/tl/test_tsne.py tests/tl/test_project.py
 
 lint: $(PLUGINS_STAMP)
 	$(BIN)/ruff check .
@@ -54,4 +61,4 @@ peers-tf:
 	.venv-tf/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers/requirements-tf.txt
 
 clean:
-	rm -rf $(VENV) .venv-peers .venv-tf demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-lowest .venv-peers .venv-tf demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -18,7 +18,7 @@ from scipy import sparse
 
 import vicinal as vc
 from vicinal.adata import pieces, read
-from vicinal.adata.dense import dense_values
+from vicinal.adata.dense import dense_rows
 from vicinal.api import InputError
 from vicinal.contract.options import EmbedOptions
 from vicinal.pipeline import memory, rows, spool
@@ -187,7 +187,7 @@ class TestForecast:
     def test_what_would_fit_is_found_without_reading_again(self, monkeypatch):
         reads = []
         monkeypatch.setattr(memory, "available_memory", lambda: Memory(2**20))
-        monkeypatch.setattr(read, "dense_values", lambda *a, **k: reads.append(a) or dense_values(*a, **k))
+        monkeypatch.setattr(read, "dense_rows", lambda *a, **k: reads.append(a) or dense_rows(*a, **k))
         with pytest.raises(InputError, match="cells would fit"):
             vc.tl.embed(cells(3000), use_rep="X", n_neighbors=100)
         assert len(reads) == 1

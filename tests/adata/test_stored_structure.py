@@ -61,7 +61,9 @@ def damages_of_coo(matrix):
     for value in (max(matrix.shape), -1, 2**31 - 1):
         yield f"row {value}", damaged(matrix, row=changed(matrix.row, 3, value))
         yield f"column {value}", damaged(matrix, col=changed(matrix.col, 3, value))
-    yield "row 2**40", damaged(matrix, coords=(changed(matrix.row, 3, 2**40, np.int64), matrix.col.astype(np.int64)))
+    row, col = changed(matrix.row, 3, 2**40, np.int64), matrix.col.astype(np.int64)
+    wide = {"coords": (row, col)} if hasattr(matrix, "coords") else {"row": row, "col": col}  # scipy before 1.13
+    yield "row 2**40", damaged(matrix, **wide)
     yield "short", damaged(matrix, data=matrix.data[:-2])
 
 

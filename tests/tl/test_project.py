@@ -274,7 +274,7 @@ class TestRefuses:
             vc.tl.project(new, model, key_added="X_pca")
         untouched(new)
 
-    @pytest.mark.parametrize("n_jobs", [0, -1, 1.5, "all"])
+    @pytest.mark.parametrize("n_jobs", [0, -2, 1.5, "all"])
     def test_threads(self, new, model, n_jobs):
         with pytest.raises(InputError, match="n_jobs"):
             vc.tl.project(new, model, n_jobs=n_jobs)
