@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +27,13 @@ SHIFTABLE = frozenset(
 )
 """Metrics by which distances stay the same if something is added to all rows."""
 
+Center: TypeAlias = NDArray[np.float64] | None
+"""What is taken off each column of a representation; None for nothing."""
+
 logger = logging.getLogger("vicinal")
 
 
-def center_of(stored: Any, columns: NDArray[np.intp] | None, metric: object) -> NDArray[np.float64] | None:
+def center_of(stored: Any, columns: NDArray[np.intp] | None, metric: object) -> Center:
     """Return what to take off each column before it is rounded; None where float32 holds the values as they are.
 
     ``stored`` is as `readable` returns it. Whole numbers, so that differences of integers stay integers; 0 for columns
@@ -69,6 +73,17 @@ def shifted(values: NDArray[Any], center: NDArray[np.float64]) -> NDArray[Any]:
     if values.dtype.kind in "iu" and np.abs(center).max() < LARGEST_INTEGER:
         return values.astype(np.int64) - center.astype(np.int64)
     return values.astype(np.float64) - center
+
+
+def put_back(rows: NDArray[np.float32], center: Center) -> NDArray[Any]:
+    """Return rows with their center: float64 where there is one, as float32 does not hold them."""
+    return rows if center is None else rows + center
+
+
+def center_in(representation: Mapping[str, Any] | None) -> Center:
+    """Return what a model takes off each column of a representation; None for nothing."""
+    center = (representation or {}).get("center")
+    return None if center is None else np.asarray(center, dtype=np.float64)
 
 
 def count_merged(stored: Any, values: NDArray[np.float32], columns: Any, center: Any, name: str) -> int:

@@ -20,6 +20,7 @@ from vicinal.models.preprocessing import check_preprocessing, normalised_total, 
 from vicinal.pipeline.spool import new_rows
 
 from .dense import Flaws, check_real, check_shape, dense_rows, dense_values
+from .far import Center
 from .pieces import has_whole_rows, pieces, readable
 from .read import has_slot, slot_of
 from .slots import genes_in_raw
@@ -36,7 +37,7 @@ N_OF_A_PIECE = 2**13
 
 @dataclass(frozen=True)
 class GeneMap:
-    """What makes genes of components: ``(components - offset) @ loadings.T + center``.
+    """What makes genes of components: ``(components - offset) @ loadings.T + center``; of those that a model has.
 
     Attributes
     ----------
@@ -67,7 +68,7 @@ class _Pca:
     slot: str
 
 
-def read_gene_map(adata: ad.AnnData, name: str, n_components: int) -> GeneMap:
+def read_gene_map(adata: ad.AnnData, name: str, n_components: int, taken_off: Center = None) -> GeneMap:
     """Return how the representation's components become genes, after recomputing those of some cells from ``.X``.
 
     Raises
@@ -76,7 +77,7 @@ def read_gene_map(adata: ad.AnnData, name: str, n_components: int) -> GeneMap:
         If the representation is not a PCA whose loadings are there, or ``.X`` is not what it was made from.
     """
     try:
-        pca = _read_pca(adata, name, n_components)
+        pca = _read_pca(adata, name, n_components, taken_off)
         _check_fit(adata, pca, name, N_CHECKED_BACK, TOLERANCE_BACK)
     except InputError as error:
         raise InputError(f"genes cannot be had from {name!r}: {error}") from error
@@ -84,8 +85,10 @@ def read_gene_map(adata: ad.AnnData, name: str, n_components: int) -> GeneMap:
     return GeneMap(pca.loadings.astype(np.float32), center, _mean_components(pca))
 
 
-def read_gene_chain(adata: ad.AnnData, name: str, n_components: int) -> GeneChain | str | None:
-    """Return what makes a representation's components of genes.
+def read_gene_chain(
+    adata: ad.AnnData, name: str, n_components: int, taken_off: Center = None
+) -> GeneChain | str | None:
+    """Return what makes a representation's components of genes, less what the model takes off them.
 
     Components of some cells are recomputed before. Means are over the cells that are there: of genes and of components
     alike, so that a part of the cells that the PCA saw is enough.
@@ -95,7 +98,7 @@ def read_gene_chain(adata: ad.AnnData, name: str, n_components: int) -> GeneChai
     The chain; or a sentence that says why there is none; or None for a representation that is no PCA.
     """
     try:
-        pca = _read_pca(adata, name, n_components)
+        pca = _read_pca(adata, name, n_components, taken_off)
         error = _check_fit(adata, pca, name, N_CHECKED, TOLERANCE)
         return _chain(adata, pca, error)
     except InputError as reason:
@@ -125,7 +128,7 @@ def _chain(adata: ad.AnnData, pca: _Pca, error: float) -> GeneChain:
     return GeneChain(names=names, loadings=loadings, mean=mean, offset=_mean_components(pca), saw=saw)
 
 
-def _read_pca(adata: ad.AnnData, name: str, n_components: int) -> _Pca:
+def _read_pca(adata: ad.AnnData, name: str, n_components: int, taken_off: Center) -> _Pca:
     key = _loadings_key(adata, name)
     if name not in adata.obsm or key not in adata.varm:
         msg = "that needs a PCA, its loadings in adata.varm, and .X"
@@ -140,7 +143,8 @@ def _read_pca(adata: ad.AnnData, name: str, n_components: int) -> _Pca:
     slot = str(params.get("layer") or "X")
     if not has_slot(adata, slot):
         raise InputError(f"{_shown(slot)}, which the PCA was made from, is not there")
-    components = dense_values(adata.obsm[name], name, adata.obs_names)[:, :n_components]
+    columns = np.arange(min(n_components, adata.obsm[name].shape[1]))
+    components = dense_values(adata.obsm[name], name, adata.obs_names, columns, center=taken_off)
     return _Pca(loadings=loadings, components=components, params=params, slot=slot)
 
 

@@ -25,7 +25,7 @@ from vicinal.models.store import MAX_LANDMARKS, NETWORK, Model, check_kind, from
 from vicinal.models.strangers import Strangers
 
 from .dense import check_shape, dense_values
-from .far import shifted
+from .far import center_in
 from .genes import N_CHECKED, check_same_pca, read_components, read_gene_chain
 from .keys import MapKeys, check_free, check_free_for_strangers, doubt_of, feature_names, map_keys, stranger_columns
 from .kinds import is_mudata
@@ -126,7 +126,7 @@ def _with_genes(model: Model, adata: ad.AnnData, key: str, rows: NDArray[np.floa
     name, n_features = model.manifest.representation["name"], model.manifest.representation["n_features"]
     if name not in adata.obsm:
         return model
-    found = read_gene_chain(adata, name, n_features)
+    found = read_gene_chain(adata, name, n_features, center_in(model.manifest.representation))
     if isinstance(found, str):
         logger.info("The model of %r does not take cells as genes, only as rows of %r: %s", key, name, found)
     model = with_genes(model, found)
@@ -215,8 +215,6 @@ def read_new_cells(
         off = None if known is None else (known.variances, np.empty((adata_new.n_obs, 2), dtype=np.float32))
         asked = {"min_overlap": min_overlap, "off": off, "n_jobs": n_jobs}
         rows = read_components(adata_new, chain, slot, otherwise, **asked)  # type: ignore[arg-type]
-        center = center_in(representation)
-        rows = rows if center is None else shifted(rows, center).astype(np.float32)
         return NewCells(rows, None if off is None else off[1])
     _check_there(adata_new, slot, model)
     rows = read_representation_like(adata_new, {**representation, "name": slot}, model.manifest.features)
@@ -283,12 +281,6 @@ def read_representation_like(
         msg = f"{name!r} has {n_columns} columns here; the model was made from {n_features}"
         raise InputError(msg)
     return dense_values(stored, name, adata.obs_names, columns, center=center_in(representation))
-
-
-def center_in(representation: Mapping[str, Any]) -> NDArray[np.float64] | None:
-    """Return what a model takes off each column of a representation; None for nothing."""
-    center = representation.get("center")
-    return None if center is None else np.asarray(center, dtype=np.float64)
 
 
 def check_target(adata: ad.AnnData, model: Model, key_added: str | None, *, has_flags: bool = False) -> None:

@@ -6,10 +6,12 @@ import logging
 
 import anndata as ad
 import numpy as np
+from numpy.typing import NDArray
 
 from vicinal.contract.errors import InputError, did_you_mean, listing
 from vicinal.models.genes import GeneChain
 
+from .far import Center, shifted
 from .read import has_slot
 
 logger = logging.getLogger("vicinal")
@@ -28,13 +30,14 @@ def gene_slot(adata: ad.AnnData, chain: GeneChain, use_rep: str | None) -> str:
     )
 
 
-def say_what_is_replaced(adata: ad.AnnData, name: str, made: np.ndarray) -> None:
-    """Warn where ``obsm`` has other values under a name that components are written to."""
+def say_what_is_replaced(adata: ad.AnnData, name: str, made: NDArray[np.float32], center: Center) -> None:
+    """Warn where ``obsm`` has other values under a name that components, here without their center, are written to."""
     before = adata.obsm.get(name)
     if before is None:
         return
-    is_same = np.shape(before) == made.shape and np.allclose(
-        np.asarray(before), made, rtol=0, atol=1e-3 * np.abs(made).max()
+    there = before if center is None or np.shape(before) != made.shape else shifted(np.asarray(before), center)
+    is_same = np.shape(there) == made.shape and np.allclose(
+        np.asarray(there), made, rtol=0, atol=1e-3 * np.abs(made).max()
     )
     if not is_same:
         logger.warning("obsm[%r] held other values, which are replaced by components in the model's space", name)

@@ -18,6 +18,7 @@ from vicinal.contract.errors import InputError
 from vicinal.models.inference import place, row_bytes
 from vicinal.models.store import Model
 
+from .far import Center, center_in, put_back
 from .joint_rows import as_in_the_map, check_new_rows, is_made_of_genes, joint_rows
 from .keys import MapKeys
 from .model import MIN_OVERLAP, model_from_adata, read_rows
@@ -39,7 +40,7 @@ class OldMap:
     names
         Of its cells; None where it came from a file.
     rows
-        Of its cells in the representation, float32 ``(n, n_features)``.
+        Of its cells in the representation, less the model's center, float32 ``(n, n_features)``.
     layout
         Their places, float32 ``(n, n_components)``.
     """
@@ -57,7 +58,7 @@ class Joint:
     Attributes
     ----------
     rows
-        Of all cells in the map's representation.
+        Of all cells in the map's representation, less its center.
     first
         Their places before any move.
     spread
@@ -77,9 +78,15 @@ class Joint:
     off: NDArray[np.float32] | None = None
 
     @property
-    def components(self) -> dict[str, NDArray[np.float32]]:
-        """What is to be written beside the map, by its key in ``obsm``: rows that were made."""
-        return {(self.old.model.manifest.representation or {})["name"]: self.rows} if self.made else {}
+    def components(self) -> dict[str, NDArray[Any]]:
+        """What is to be written beside the map, by its key in ``obsm``: rows that were made, with their center."""
+        name = (self.old.model.manifest.representation or {})["name"]
+        return {name: put_back(self.rows, self.center)} if self.made else {}
+
+    @property
+    def center(self) -> Center:
+        """What was taken off the rows, as off those of the map; None for nothing."""
+        return center_in(self.old.model.manifest.representation)
 
 
 def read_old_map(adata: ad.AnnData, key: str | None, *, novelty: bool = True) -> OldMap:

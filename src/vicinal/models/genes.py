@@ -34,8 +34,8 @@ class GeneChain:
     mean
         Of each gene over the reference cells, float32 ``(n_genes,)``; a missing gene is taken to have it.
     offset
-        Mean of the reference cells' components, float32 ``(n_components,)``: near 0 where the PCA was centred and
-        saw these cells and no others.
+        Mean of the reference cells' components, less what the model takes off these, float32 ``(n_components,)``: near
+        0 where the PCA was centred and saw these cells and no others.
     saw
         ``slot`` (``X`` or a layer), ``log1p`` (``base``; None for no such record), ``target_sum`` where each cell adds
         up to one number before the logarithm, ``values`` (``integers``, ``min``, ``max`` of some cells), ``pca``

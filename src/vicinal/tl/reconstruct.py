@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.adata.far import center_in, put_back
 from vicinal.adata.genes import read_gene_map
 from vicinal.adata.keys import check_key
-from vicinal.adata.model import center_in
 from vicinal.adata.read import check_adata, check_writable, read_places
 from vicinal.adata.write import put_reconstruction
 from vicinal.contract.arguments import checks_arguments
@@ -39,7 +39,7 @@ def reconstruct(
     key_added: str | None = None,
     n_jobs: int | None = None,
     copy: bool = False,
-) -> AnnData | NDArray[np.float32] | None:
+) -> AnnData | NDArray[np.floating] | None:
     """Return from map coordinates to the representation, or to genes, by the decoder of a parametric map.
 
     Parameters
@@ -70,7 +70,8 @@ def reconstruct(
     Returns
     -------
     With ``places``, float32 ``(m, n_features)`` or ``(m, n_vars)``, and nothing is written. Else None, or the copy, and
-    written is ``obsm["X_pca_reconstructed"]``, or ``layers["genes_reconstructed"]``.
+    written is ``obsm["X_pca_reconstructed"]``, or ``layers["genes_reconstructed"]``. A representation so far from zero
+    that float32 does not hold it is float64.
 
     Raises
     ------
@@ -86,11 +87,11 @@ def reconstruct(
     target = f"{'genes' if genes else name}_reconstructed" if key_added is None else key_added
     if places is None:
         _check_target(adata, target, {name, found.manifest.basis})
-    gene_map = read_gene_map(adata, name, _n_features(found)) if genes else None
+    center = center_in(found.manifest.representation)
+    gene_map = read_gene_map(adata, name, _n_features(found), center) if genes else None
     given = read_places(adata, found.manifest.basis if basis is None else basis) if places is None else places
     made = _decoded(found, _checked(given, found), decoder, n_jobs)
-    made = _as_stored(made, found)
-    made = made if gene_map is None else gene_map.genes(made)
+    made = put_back(made, center) if gene_map is None else gene_map.genes(made)
     return made if places is not None else put_reconstruction(adata, made, target, as_layer=genes, copy=copy)
 
 
@@ -113,12 +114,6 @@ def _representation(model: Model) -> str:
 def _n_features(model: Model) -> int:
     assert model.manifest.representation is not None
     return int(model.manifest.representation["n_features"])
-
-
-def _as_stored(rows: NDArray[np.float32], model: Model) -> NDArray[np.float32]:
-    """Return rows with what the model takes off them put back."""
-    center = center_in(model.manifest.representation or {})
-    return rows if center is None else (rows + center).astype(np.float32)
 
 
 def _checked(places: Any, model: Model) -> NDArray[np.float32]:

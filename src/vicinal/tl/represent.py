@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from vicinal.adata.far import center_in, put_back
 from vicinal.adata.genes import read_components
 from vicinal.adata.keys import check_key
 from vicinal.adata.model import MIN_OVERLAP, check_overlap
@@ -63,7 +64,8 @@ def represent(
 
     Returns
     -------
-    None, or the copy. Written is ``obsm[key_added]``, float32 ``(n_obs, n_components)``.
+    None, or the copy. Written is ``obsm[key_added]``, float32 ``(n_obs, n_components)``; float64 where the reference's
+    are so far from zero that float32 does not hold them.
 
     Raises
     ------
@@ -82,8 +84,9 @@ def represent(
     chain, name = _chain_of(found), key_added or str((found.manifest.representation or {})["name"])
     slot = gene_slot(adata_new, chain, use_rep)
     made = read_components(adata_new, chain, slot, "", min_overlap=min_overlap, n_jobs=n_jobs)
-    say_what_is_replaced(adata_new, name, made)
-    return put_components(adata_new, made, name, copy=copy)
+    center = center_in(found.manifest.representation)
+    say_what_is_replaced(adata_new, name, made, center)
+    return put_components(adata_new, put_back(made, center), name, copy=copy)
 
 
 def _chain_of(model: Model) -> GeneChain:

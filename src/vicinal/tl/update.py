@@ -105,8 +105,9 @@ def update(
     ``uns["{method}"]["update"]``: ``n_old``, ``n_new``, ``is_new`` (boolean ``(n_obs,)``), ``spread``, ``max_drift``,
     and how far old cells went, ``drift_median`` and ``drift_max`` in units of the map, ``drift_median_share`` and
     ``drift_max_share`` as shares of the spread. Components that were made of genes are written to ``obsm`` too, by the
-    key that the map was made from. Scores and flags of new cells are written to ``obs`` and to
-    ``uns["{method}"]["strangers"]`` as by `vicinal.tl.project`; old cells have NaN and no flag.
+    key that the map was made from, as `vicinal.tl.represent` writes them. Scores and flags of new cells are
+    written to ``obs`` and to ``uns["{method}"]["strangers"]`` as by `vicinal.tl.project`; old cells have NaN and no
+    flag.
 
     Raises
     ------
@@ -157,7 +158,7 @@ def _flags(
 
 def _optimized(adata: AnnData, joint: Joint, options: EmbedOptions, *, radius: float) -> tuple[EmbedResult, Plan]:
     """Move the new cells, and the old as far as they may go."""
-    known = Representation(name=str(options.use_rep), values=joint.rows, n_pcs=options.n_pcs)
+    known = Representation(name=str(options.use_rep), values=joint.rows, n_pcs=options.n_pcs, center=joint.center)
     source = read(adata, options, known)
     plan = make_plan(source, options)
     require_memory(plan, options, lambda other: make_plan(read(adata, other, known), other))
