@@ -97,7 +97,9 @@ def test_every_option_reaches_the_map(folder):
     assert {name: params[name] for name in given} == given
     assert out.obsm["mine"].shape == (60, 3)
     assert out.uns["mine"]["backends"]["init"] == "random@vicinal"
-    assert {*given, "init", "n_jobs", "key_added", "neighbors_key", "phases", *kept} == set(EMBED_OPTIONS)
+    assert {*given, "init", "n_jobs", "key_added", "neighbors_key", "phases", "metric_kwds", *kept} == set(
+        EMBED_OPTIONS
+    )
 
 
 def test_stored_neighbors_are_chosen_by_key(folder):
@@ -481,3 +483,17 @@ def test_demo_from_end_to_end(tmp_path, capsys):
     right, total = map(int, re.search(r"(\d+) of (\d+) \(", text).groups())
     assert total == 140
     assert right > 0.6 * total
+
+
+@pytest.mark.parametrize("text", ["p=1", '{"p": 1}'])
+def test_the_arguments_of_a_metric(folder, text):
+    assert (
+        main(["embed", "in.h5ad", "out.h5ad", "--metric", "minkowski", "--metric-kwds", text, "--n-epochs", "2"]) == 0
+    )
+    assert json.loads(ad.read_h5ad("out.h5ad").uns["umap"]["params"]["metric_kwds"]) == {"p": 1.0}
+
+
+@pytest.mark.parametrize("text", ["p", "p=one", "[1", "="])
+def test_what_are_no_arguments_of_a_metric(folder, text, capsys):
+    assert main(["embed", "in.h5ad", "out.h5ad", "--metric", "minkowski", "--metric-kwds", text]) == 2
+    assert "expected p=1, or JSON" in capsys.readouterr().err

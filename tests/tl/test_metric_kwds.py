@@ -132,6 +132,16 @@ class TestStoredNeighbors:
         with pytest.raises(ModelError, match=r"make it again with metric='minkowski', metric_kwds=\{'p': 1.0\}"):
             vc.tl.project(cells(X[:9]), made)
 
+    def test_a_map_made_again_still_says_whose_arguments_they_are(self) -> None:
+        made = self.stored(metric_kwds={"p": 1})
+        vc.tl.embed(made, n_epochs=5)
+        assert made.uns["umap"]["params"]["metric_kwds_by"] == "another tool"
+        vc.tl.rerun(made, "umap")
+        assert made.uns["umap_rerun"]["rerun_of"]["equal"]
+        assert made.uns["umap_rerun"]["params"]["metric_kwds_by"] == "another tool"
+        with pytest.raises(ModelError, match="another tool found the neighbours"):
+            vc.tl.project(cells(X[:9]), made, key="umap_rerun")
+
     @pytest.mark.parametrize(
         ("params", "why"),
         [
@@ -163,7 +173,10 @@ class TestStoredNeighbors:
         ({"metric": "minkowski", "metric_kwds": {"p": "one"}}, "is no number"),
         ({"metric": "minkowski", "metric_kwds": {"p": 2, "w": [1, 2]}}, r"shape \(2,\); .* of shape \(5,\)"),
         ({"metric": "minkowski", "metric_kwds": {"w": [1, 2, 3, 4, -1]}}, "holds -1; .*at least 0"),
-        ({"metric": "minkowski", "metric_kwds": [1]}, r"metric_kwds=\[1\] is not allowed; give"),
+        (
+            {"metric": "minkowski", "metric_kwds": [1]},
+            r"=\[1\] is not allowed; give a mapping of the metric's arguments",
+        ),
         ({"metric": "seuclidean"}, r"needs V, the variance of each column; give metric_kwds=\{'V': ...\}"),
         ({"metric": "seuclidean", "metric_kwds": {"V": [1, 1, 0, 1, 1]}}, "numbers above 0"),
         ({"metric": "mahalanobis"}, "needs VI"),
@@ -187,3 +200,31 @@ def test_a_backend_that_takes_no_arguments_is_not_given_any() -> None:
 
     with pytest.raises(InputError, match="takes no arguments of metrics"):
         vc.tl.embed(cells(), metric="minkowski", metric_kwds={"p": 1}, knn=Own())
+
+
+def test_what_is_not_zero_counts_as_there_and_the_map_says_so() -> None:
+    counts = RNG.poisson(1, size=(60, 8)).astype(np.float32)
+    made, binary = cells(counts), cells((counts > 0).astype(np.float32))
+    for one in (made, binary):
+        vc.pp.neighbors(one, metric="jaccard", n_neighbors=6)
+        vc.tl.embed(one, metric="jaccard", n_neighbors=6, n_epochs=5)
+    np.testing.assert_array_equal(made.obsm["X_umap"], binary.obsm["X_umap"])
+    assert "not zero counts as there" in made.uns["umap"]["reasons"]["metric"]
+    assert "not zero counts as there" in made.uns["neighbors"]["params"]["metric_note"]
+    assert "metric" not in binary.uns["umap"]["reasons"]
+    assert "metric_note" not in binary.uns["neighbors"]["params"]
+
+
+def test_adopted_maps_take_arguments() -> None:
+    made = cells(X[:140])
+    made.obsm["X_two"] = X[:140, :2].copy()
+    kwds = {"V": [1e6, 1e6, 1e-6, 1e6, 1e6]}  # the third column alone counts
+    vc.models.adopt(made, "X_two", use_rep="X", metric="seuclidean", metric_kwds=kwds, n_neighbors=1)
+    new = cells(X[140:])
+    vc.tl.project(new, made, key="two", key_added="two")
+    nearest = np.abs(X[140:, 2, None] - X[None, :140, 2]).argmin(axis=1)
+    np.testing.assert_allclose(new.obsm["two"], X[nearest, :2], atol=1e-5)
+    with pytest.raises(InputError, match="it takes none"):
+        vc.models.adopt(made, "X_two", use_rep="X", metric_kwds=kwds)
+    with pytest.raises(InputError, match="shape"):
+        vc.models.adopt(made, "X_two", use_rep="X", metric="seuclidean", metric_kwds={"V": [1, 2]})

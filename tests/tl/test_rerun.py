@@ -344,3 +344,13 @@ def test_what_was_asked_for_is_stored_as_it_was_given(adata: ad.AnnData) -> None
     vc.tl.embed(adata, fixed="pinned", init="two", n_epochs=np.int64(12), random_state=0)
     record = json.loads(adata.uns["umap"]["arguments"])
     assert record == {"again": {}, "kept": {"fixed": "pinned", "init": "two", "n_epochs": 12}}
+
+
+@pytest.mark.parametrize(("method", "n_obs"), [("tsne", 90), ("umap", 12)])
+def test_a_map_of_so_few_cells_that_all_are_neighbours(method: str, n_obs: int) -> None:
+    rows = np.random.default_rng(0).normal(size=(n_obs, 4)).astype(np.float32)
+    made = ad.AnnData(rows)
+    vc.tl.embed(made, method, use_rep="X", n_epochs=10, key_added="few")
+    assert made.uns["few"]["params"]["n_neighbors"] == n_obs
+    vc.tl.rerun(made, "few")
+    assert made.uns["few_rerun"]["rerun_of"]["equal"]

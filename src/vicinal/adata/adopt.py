@@ -14,6 +14,7 @@ import numpy as np
 from vicinal.backends.objective.tsne import PLACEMENT
 from vicinal.contract.data import Layout
 from vicinal.contract.errors import InputError
+from vicinal.contract.metrics import checked_kwds
 from vicinal.contract.options import EmbedOptions, Unset
 from vicinal.contract.source import Representation
 from vicinal.kernels.processors import available_threads
@@ -47,6 +48,7 @@ def adopt_map(
     use_rep: str | None,
     n_pcs: int | None,
     metric: str,
+    metric_kwds: Mapping[str, Any] | None,
     n_neighbors: int,
     key_added: str | None,
 ) -> None:
@@ -56,7 +58,7 @@ def adopt_map(
     _check_arguments(basis, metric, n_neighbors, adata.n_obs)
     keys = _keys(adata, basis, key_added)
     layout = _read_map(adata, keys.obsm)
-    representation, metric, kwds = _representation(adata, use_rep, n_pcs, metric)
+    representation, metric, kwds = _representation(adata, use_rep, n_pcs, metric, metric_kwds)
     columns = representation.record
     placement = PLACEMENT if "tsne" in keys.obsm.lower() else {}
     record = {
@@ -109,11 +111,11 @@ def _read_map(adata: ad.AnnData, name: str) -> Layout:
 
 
 def _representation(
-    adata: ad.AnnData, use_rep: str | None, n_pcs: int | None, metric: str
+    adata: ad.AnnData, use_rep: str | None, n_pcs: int | None, metric: str, metric_kwds: Mapping[str, Any] | None
 ) -> tuple[Representation, str, dict[str, Any]]:
     """Return what the map is taken to be made from, by which metric, and the metric's arguments."""
     # With all three given, no stored graph is read, only what is recorded of it.
-    options = EmbedOptions(use_rep=use_rep, n_pcs=n_pcs, metric=str(metric), n_neighbors=2)
+    options = EmbedOptions(use_rep=use_rep, n_pcs=n_pcs, metric=str(metric), metric_kwds=metric_kwds, n_neighbors=2)
     check_options(options)
     stored = read_stored_neighbors(adata, options)
     found, _ = read_representation(adata, options, stored)
@@ -123,9 +125,9 @@ def _representation(
     recorded = stored.params if stored is not None else {}
     is_theirs = use_rep is None or recorded.get("use_rep") == use_rep
     name, kwds = stored_metric(recorded)
-    if isinstance(metric, Unset) and is_theirs and name is not None:
+    if isinstance(metric, Unset) and is_theirs and name is not None and not metric_kwds:
         return found, name, kwds
-    return found, str(metric), {}
+    return found, str(metric), checked_kwds(str(metric), metric_kwds, found.values.shape[1])
 
 
 def _params(entry: Any) -> dict[str, Any]:

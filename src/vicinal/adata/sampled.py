@@ -97,7 +97,7 @@ def _measures_of(metric: str, kwds: Mapping[str, Any]) -> list[Measure]:
     own = {"cosine": _cosine, "angular": _cosine, "manhattan": _manhattan, "l1": _manhattan, "cityblock": _manhattan}
     if metric in own:
         return [own[metric]]
-    if metric in ("euclidean", "l2", "sqeuclidean") or (metric == "minkowski" and kwds.get("p", 2) == 2):
+    if metric in ("euclidean", "l2", "sqeuclidean") or (metric == "minkowski" and kwds in ({}, {"p": 2})):
         return [_euclidean]
     return [lambda a, b: pair_distances(a, b, metric, checked_kwds(metric, kwds))]
 

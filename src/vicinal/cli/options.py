@@ -23,6 +23,15 @@ def _phases(text: str) -> Any:
         raise argparse.ArgumentTypeError(f"expected JSON such as {example}, not {text!r} ({error})") from error
 
 
+def _kwds(text: str) -> Any:
+    """Read JSON, or KEY=VALUE."""
+    name, is_pair, value = text.partition("=")
+    try:
+        return {name: json.loads(value)} if is_pair and name.isidentifier() else json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected p=1, or JSON such as '{{\"p\": 1}}', not {text!r}") from error
+
+
 EMBED_OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
     "n_components": (int, "dimensions of the map, 1 to 10"),
     "n_neighbors": (int, "neighbours of each cell, itself counted (default: those stored, else 15; of tsne 91)"),
@@ -30,6 +39,7 @@ EMBED_OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
     "use_rep": (str, "where neighbours are found: a key of obsm, X, or a layer (default: X_pca, else a narrow X)"),
     "n_pcs": (int, "columns of the representation to use (default: all)"),
     "metric": (str, "metric of the representation"),
+    "metric_kwds": (_kwds, "the metric's arguments: p=1, or JSON such as '{\"p\": 1}' (default: none)"),
     "init": (str, "first layout: spectral, pca, random, paga, or a key of obsm"),
     "min_dist": (float, "distance in the map at which cells touch (default: the method's, 0.5 for umap)"),
     "spread": (float, "scale that --min-dist is relative to (default: the method's, 1.0 for umap)"),
@@ -60,7 +70,7 @@ def add_embed_options(parser: argparse.ArgumentParser, changed: Mapping[str, str
         default = signature[name].default
         shown = text if default is None else f"{text} (default: {default})"
         flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
-        metavar = {int: "N", float: "X", Path: "PATH", _phases: "JSON"}.get(kind, "NAME")
+        metavar = {int: "N", float: "X", Path: "PATH", _phases: "JSON", _kwds: "KEY=VALUE"}.get(kind, "NAME")
         parser.add_argument(flag, dest=name, type=kind, default=argparse.SUPPRESS, metavar=metavar, help=shown)
     parser.add_argument(
         "--param",

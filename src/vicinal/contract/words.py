@@ -47,7 +47,7 @@ WANTED = {
     "use_rep": "name a key of obsm, a layer, or 'X'; values go into obsm first: adata.obsm['X_mine'] = values",
     "n_pcs": "give how many columns to take from the front",
     "metric": "give a metric's name, such as 'euclidean', or a function",
-    "metric_kwds": "give a mapping of names to values, such as {'p': 3}",
+    "metric_kwds": "give a mapping of the metric's arguments, such as {'p': 1}",
     "min_dist": "give a number from 0",
     "spread": "give a number above 0",
     "n_epochs": "give a number of epochs, or a list of epochs to keep the map at",

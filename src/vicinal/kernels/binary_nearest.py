@@ -6,7 +6,7 @@ words of 64 columns.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,7 @@ TILE = 16
 A_STEP, A_WORD, A_PAIR = 0.9e-9, 0.15e-9, 2.5e-9
 """Seconds on one thread for a step along a list, for 64 columns of two rows, and for what a pair takes besides."""
 VALUES_AT_ONCE = 2**22
+COUNTS_AS_THERE = "every value that is not zero counts as there, whatever it is"
 
 Found = tuple[NDArray[np.int32], NDArray[np.float64]]
 
@@ -66,9 +67,17 @@ def seconds_by_words(n_pairs: float, n_columns: int) -> float:
 
 def rows_with_columns(rows: np.ndarray) -> NDArray[np.float64]:
     """Return how many rows have each column, float64 ``(n_columns,)``."""
-    at_once = max(1, VALUES_AT_ONCE // rows.shape[1])
-    parts = (rows[start : start + at_once] for start in range(0, len(rows), at_once))
-    return sum((np.count_nonzero(part, axis=0) for part in parts), np.zeros(rows.shape[1]))
+    return sum((np.count_nonzero(part, axis=0) for part in _parts(rows)), np.zeros(rows.shape[1]))
+
+
+def is_binary(rows: np.ndarray) -> bool:
+    """Return whether all values are 0 or 1."""
+    return all(bool(((part == 0) | (part == 1)).all()) for part in _parts(rows))
+
+
+def _parts(rows: np.ndarray) -> Iterator[np.ndarray]:
+    at_once = max(1, VALUES_AT_ONCE // max(1, rows.shape[1]))
+    return (rows[start : start + at_once] for start in range(0, len(rows), at_once))
 
 
 def nearest_binary(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from vicinal.contract.arguments import checks_arguments
 from vicinal.contract.errors import ModelError
@@ -26,6 +27,7 @@ def adopt(
     use_rep: str | None = None,
     n_pcs: int | None = None,
     metric: str = EUCLIDEAN,
+    metric_kwds: Mapping[str, Any] | None = None,
     n_neighbors: int = 15,
     key_added: str | None = None,
 ) -> None:
@@ -50,6 +52,8 @@ def adopt(
     metric
         Metric of the representation, by its name; by default that of the stored neighbours, if the representation
         is that of those, else Euclidean.
+    metric_kwds
+        The metric's arguments, such as ``{"p": 1}``, as in `vicinal.tl.embed`; needs ``metric``.
     n_neighbors
         Cells that place a new one, from 1.
     key_added
@@ -78,7 +82,16 @@ def adopt(
     """
     from vicinal.adata.adopt import adopt_map
 
-    adopt_map(adata, basis, use_rep=use_rep, n_pcs=n_pcs, metric=metric, n_neighbors=n_neighbors, key_added=key_added)
+    adopt_map(
+        adata,
+        basis,
+        use_rep=use_rep,
+        n_pcs=n_pcs,
+        metric=metric,
+        metric_kwds=metric_kwds,
+        n_neighbors=n_neighbors,
+        key_added=key_added,
+    )
 
 
 @checks_arguments

@@ -8,12 +8,15 @@ from typing import Any
 
 from vicinal.contract.errors import InputError, did_you_mean, listing
 from vicinal.contract.functions import function_name, require_jitted
-from vicinal.contract.metrics import TheirKwds, checked_kwds, recorded_kwds, why_not_again
+from vicinal.contract.metrics import TheirKwds, checked_kwds, kwds_as_json, recorded_kwds, why_not_again
 from vicinal.contract.options import EUCLIDEAN, EmbedOptions, Unset
 from vicinal.contract.source import Source
 from vicinal.plugin.report import BUILTIN_DISTRIBUTION
 
 KWDS = "metric_kwds"
+BY = "metric_kwds_by"
+"""Parameter that says that another tool recorded the arguments."""
+ANOTHER = "another tool"
 
 
 def check_options(options: EmbedOptions) -> None:
@@ -60,6 +63,29 @@ def of_plan(options: EmbedOptions) -> dict[str, Any]:
     if isinstance(options.metric_kwds, TheirKwds):
         kwds = TheirKwds(kwds)
     return {"metric": name, "metric_function": metric_function(options.metric), KWDS: kwds}
+
+
+def as_params(kwds: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a metric as a map records them."""
+    by = {BY: ANOTHER} if isinstance(kwds, TheirKwds) else {}
+    return {KWDS: kwds_as_json(kwds), **by} if kwds else {}
+
+
+def from_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a metric that a map records."""
+    kwds = recorded_kwds(params[KWDS])
+    return TheirKwds(kwds) if BY in params else kwds
+
+
+def metric_reasons(metric: str, source: Source) -> dict[str, str]:
+    """Return what a map records of how its metric reads the rows, where that is not plain."""
+    from vicinal.kernels.binary import METRICS as BINARY
+
+    if metric not in BINARY or source.representation is None:
+        return {}
+    from vicinal.kernels.binary_nearest import COUNTS_AS_THERE, is_binary
+
+    return {} if is_binary(source.representation.values) else {"metric": COUNTS_AS_THERE}
 
 
 def why_unscored(options: EmbedOptions) -> str:

@@ -15,13 +15,13 @@ from scipy import sparse
 
 from vicinal.contract.errors import InputError, did_you_mean, listing
 from vicinal.contract.functions import function_name
-from vicinal.contract.metrics import recorded_kwds
 from vicinal.contract.options import EmbedOptions, Unset
 from vicinal.contract.source import Source
 from vicinal.plugin.report import BUILTIN_DISTRIBUTION
 
 from .identity import digests_of
 from .local import NEEDED, is_local
+from .metric import from_params
 from .plan import Plan, make_plan
 from .run import Run, flat_params, is_scalar, rows_in_order, versions_of
 
@@ -157,13 +157,17 @@ def _described(value: Any) -> str:
     return type(value).__name__
 
 
-def options_again(record: MapRecord, again: Mapping[str, Any], *, key_added: str, n_jobs: int | None) -> EmbedOptions:
+def options_again(
+    record: MapRecord, again: Mapping[str, Any], *, n_obs: int, key_added: str, n_jobs: int | None
+) -> EmbedOptions:
     """Return the options of a stored map, every choice that was left open as it was made then.
 
     Parameters
     ----------
     again
         The arguments that could not be stored.
+    n_obs
+        Cells. A number of neighbours that takes in all was not asked for, and is left open again.
 
     Raises
     ------
@@ -172,7 +176,10 @@ def options_again(record: MapRecord, again: Mapping[str, Any], *, key_added: str
     """
     _check_again(record, again)
     kept = {n: v for n, v in record.kept.items() if n != "neighbors_key" or "neighbors_key" in record.params}
-    given = {**_as_chosen_then(record), **kept, **again}
+    then = _as_chosen_then(record)
+    if then.get("n_neighbors", 0) >= n_obs:
+        del then["n_neighbors"]
+    given = {**then, **kept, **again}
     return EmbedOptions.collect(record.method, {**given, "key_added": key_added, "n_jobs": n_jobs})
 
 
@@ -209,7 +216,7 @@ def _as_chosen_then(record: MapRecord) -> dict[str, Any]:
     chosen = {stage: name_as_given(backends[stage]) for stage in stages if stage in backends}
     known = {name: params[name] for name in facts if name in params}
     if "metric_kwds" in known:
-        known["metric_kwds"] = recorded_kwds(known["metric_kwds"])
+        known["metric_kwds"] = from_params(params)
     return {**chosen, **known}
 
 

@@ -17,7 +17,6 @@ import numpy as np
 from vicinal.contract.data import Graph, Layout, Neighbors
 from vicinal.contract.errors import InputError, StageError, VicinalError
 from vicinal.contract.functions import recordable
-from vicinal.contract.metrics import kwds_as_json
 from vicinal.contract.network import FittedModel
 from vicinal.contract.requests import GraphRequest, InitRequest, KnnRequest, OptimizeRequest, ScoreRequest
 from vicinal.contract.seeds import child_seed, generator
@@ -29,6 +28,7 @@ from .checks import check_graph, check_layout, check_neighbors, check_scores
 from .host import RunHost
 from .identity import digests_of, identify, identify_graph
 from .loss import LossProbe
+from .metric import as_params, metric_reasons
 from .neighborhoods import Metric, comparable, sampled_neighborhoods
 from .plan import Choice, Plan
 from .policy import EDGELESS
@@ -402,6 +402,7 @@ class Run:
             "reasons": {
                 **{stage: choice.reason for stage, choice in plan.stages.items()},
                 **({"score": self.source.doubt} if self.source.doubt else {}),
+                **metric_reasons(plan.metric, self.source),
             },
             "versions": versions_of(plan),
         }
@@ -639,8 +640,7 @@ def flat_params(plan: Plan) -> dict[str, Any]:
         "neighbors_key": plan.neighbors_key,
         "labels": plan.labels,
     }
-    if plan.metric_kwds:
-        params["metric_kwds"] = kwds_as_json(plan.metric_kwds)
+    params |= as_params(plan.metric_kwds)
     for choice in plan.stages.values():
         for name, value in effective(choice).items():
             params[name if name not in params else f"{choice.stage}__{name}"] = value

@@ -16,6 +16,7 @@ from vicinal.contract.arguments import checks_arguments
 from vicinal.contract.log import added
 from vicinal.contract.options import EmbedOptions
 from vicinal.contract.source import Source
+from vicinal.pipeline.metric import metric_reasons
 from vicinal.pipeline.plan import plan_neighbors
 from vicinal.pipeline.rows import RowOrder
 from vicinal.pipeline.run import effective, find_neighbors, make_graph, timed
@@ -109,6 +110,7 @@ def neighbors(
             "n_pcs": plan.n_pcs,
             "knn": knn_stage.full_name,
             "graph": graph_stage.full_name,
+            **{f"{name}_note": note for name, note in metric_reasons(plan.metric, source).items()},
             **effective(graph_stage),
         },
         metric_kwds=plan.metric_kwds,

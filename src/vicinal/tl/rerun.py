@@ -87,7 +87,7 @@ def rerun(
     check_writable(adata)
     record = read_record(adata, key)
     key_added = f"{record.key}_rerun" if key_added is None else key_added
-    asked = options_again(record, again, key_added=key_added, n_jobs=n_jobs)
+    asked = options_again(record, again, n_obs=adata.n_obs, key_added=key_added, n_jobs=n_jobs)
     options = with_loaded_model(with_precomputed(adata, asked))
     source = read(adata, options)
     plan = plan_again(source, options, record)

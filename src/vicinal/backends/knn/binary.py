@@ -23,14 +23,14 @@ class BinaryIndex:
     """Rows as what is not zero in them; ties go to the smaller index."""
 
     def __init__(self, request: KnnRequest) -> None:
-        from vicinal.kernels.binary_nearest import There
+        from vicinal.kernels.binary_nearest import COUNTS_AS_THERE, There, is_binary
 
         assert request.representation is not None
         self._request = request
         rows = request.representation
         self._shape = rows.shape
-        if not _is_binary(rows):
-            logger.info("metric=%r: every value that is not zero counts as there, whatever it is", request.metric)
+        if not is_binary(rows):
+            logger.info("metric=%r: %s", request.metric, COUNTS_AS_THERE)
         self._there = There.of(rows)
 
     def neighbors(self) -> Neighbors:
@@ -51,9 +51,3 @@ class BinaryIndex:
             self._request.metric, asking, self._there, k, leave_out_self=leave_out_self, n_jobs=self._request.n_jobs
         )
         return Neighbors(indices=indices, distances=distances.astype(np.float32), metric=self._request.metric)
-
-
-def _is_binary(rows: NDArray[np.float32]) -> bool:
-    step = max(1, 2**22 // rows.shape[1])
-    parts = (rows[start : start + step] for start in range(0, len(rows), step))
-    return all(bool(((part == 0) | (part == 1)).all()) for part in parts)
