@@ -365,6 +365,30 @@ def test_update_adds_what_the_library_adds(folder, capsys, carrier):
     assert re.search("added +20 cells to 60\n", capsys.readouterr().out)
 
 
+def test_update_has_the_options_of_new_cells_that_project_has(folder, capsys):
+    main(["embed", "in.h5ad", "old.h5ad", "--n-epochs", "5"])
+    old, new = ad.read_h5ad("old.h5ad"), cells(20, seed=1)
+    new.obs_names = [f"new{i}" for i in range(20)]
+    new.obsm["X_pca"][:4] += 60
+    ad.concat([old, new]).write_h5ad("all.h5ad")
+    given = ["update", "all.h5ad", "old.h5ad", "grown.h5ad"]
+    capsys.readouterr()
+    assert main([*given, "--stranger-level", "0.2", "--min-overlap", "0.8"]) == 0
+    expected = ad.read_h5ad("all.h5ad")
+    vc.tl.update(expected, old, stranger_level=0.2, min_overlap=0.8)
+    pd.testing.assert_frame_equal(ad.read_h5ad("grown.h5ad").obs, expected.obs)
+    n_strangers = expected.uns["umap"]["strangers"]["n_strangers"]
+    assert n_strangers >= 4 and re.search(rf"strangers +{n_strangers} at p up to 0.2\n", capsys.readouterr().out)
+    assert main([*given, "--stranger-level", "none"]) == 0
+    assert list(ad.read_h5ad("grown.h5ad").obs) == ["group"] and "strangers" not in capsys.readouterr().out
+    for options, said in [
+        (["--stranger-level", "2"], "stranger_level=2.0 is not allowed"),
+        (["--min-overlap", "0"], "min_overlap=0.0 is not allowed"),
+    ]:
+        assert main([*given, *options]) == 2
+        assert_one_line_error(capsys.readouterr(), said)
+
+
 def test_rerun_says_whether_the_map_is_the_same(folder, capsys):
     main(["embed", "in.h5ad", "old.h5ad", "--n-epochs", "5"])
     capsys.readouterr()

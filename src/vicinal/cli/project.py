@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from vicinal.adata.keys import map_keys
-from vicinal.adata.model import MIN_OVERLAP
 
 from .files import read, store
+from .novelty import add_novelty_options, strangers_of
 from .parser import add_command, add_keys
 from .paths import STORES, require_distinct, target_of
 from .tables import print_table
@@ -28,26 +27,9 @@ def add(commands: Any) -> None:
         metavar="NAME",
         help="obsm key, layer or X with what the model reads (default: genes, or its own key)",
     )
-    parser.add_argument(
-        "--min-overlap",
-        type=float,
-        default=MIN_OVERLAP,
-        metavar="X",
-        help="how much of the PCA's squared loadings the genes must have (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--stranger-level",
-        type=_level,
-        default=0.05,
-        metavar="P",
-        help="p-value up to which cells are flagged as unlike the map's; none for no flags (default: %(default)s)",
-    )
+    add_novelty_options(parser)
     parser.add_argument("--park-strangers", action="store_true", help="give flagged cells NaN for a place")
     add_keys(parser, "MODEL carries several", "as the model's map")
-
-
-def _level(text: str) -> float | None:
-    return None if text == "none" else float(text)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -66,14 +48,5 @@ def run(options: argparse.Namespace) -> int:
     keys = map_keys(model.method, options.key_added)
     others = f"among {model.n_landmarks:,}" if model.n_landmarks else "by the map's network"
     facts = {"placed": f"{adata.n_obs:,} cells placed {others}", "map": f"{options.output}: obsm[{keys.obsm!r}]"}
-    print_table(facts | _strangers_of(adata.uns[keys.uns].get("strangers")))
+    print_table(facts | strangers_of(adata.uns[keys.uns].get("strangers")))
     return code
-
-
-def _strangers_of(record: Mapping[str, Any] | None) -> dict[str, str]:
-    if record is None:
-        return {}
-    if "unavailable" in record:
-        return {"strangers": f"not told, {record['unavailable']}"}
-    parked = "; they have no places" if record["parked"] else ""
-    return {"strangers": f"{record['n_strangers']:,} at p up to {record['level']}{parked}"}

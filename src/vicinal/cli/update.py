@@ -9,6 +9,7 @@ from typing import Any
 from vicinal.adata.keys import map_keys
 
 from .files import read, store
+from .novelty import add_novelty_options, strangers_of
 from .parser import add_command, add_keys
 from .paths import STORES, require_distinct, target_of
 from .tables import print_table
@@ -28,6 +29,7 @@ def add(commands: Any) -> None:
         metavar="X",
         help="how far old cells may go, as a share of the map's spread (default: %(default)s)",
     )
+    add_novelty_options(parser)
     add_keys(parser, "MODEL carries several", "as the model's map")
 
 
@@ -43,13 +45,13 @@ def run(options: argparse.Namespace) -> int:
         read(options.input),
         map_keys(find_model(carrier, options.key, genes=False).method, options.key_added),
     )
-    tl.update(
-        adata, carrier, max_drift=options.max_drift, key=options.key, key_added=options.key_added, n_jobs=options.n_jobs
-    )
+    names = "max_drift", "key", "key_added", "min_overlap", "stranger_level", "n_jobs"
+    tl.update(adata, carrier, **{name: getattr(options, name) for name in names})
     options.output, code = store(adata, target, options.input, options.output)
     record = adata.uns[keys.uns]["update"]
     moved = f"{100 * record['drift_median_share']:.3g} % of the spread in the median, "
     moved += f"{100 * record['drift_max_share']:.3g} % at most"
     cells = f"{record['n_new']:,} cells to {record['n_old']:,}"
-    print_table({"added": cells, "moved": moved, "map": f"{options.output}: obsm[{keys.obsm!r}]"})
+    facts = {"added": cells, "moved": moved, "map": f"{options.output}: obsm[{keys.obsm!r}]"}
+    print_table(facts | strangers_of(adata.uns[keys.uns].get("strangers")))
     return code

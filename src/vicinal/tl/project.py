@@ -9,14 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vicinal.adata.keys import slot_of_map
-from vicinal.adata.model import (
-    MIN_OVERLAP,
-    check_overlap,
-    check_target,
-    model_from_adata,
-    read_new_cells,
-    write_projection,
-)
+from vicinal.adata.model import MIN_OVERLAP, check_overlap, model_from_adata, read_new_cells
+from vicinal.adata.projection import check_target, write_projection
 from vicinal.contract.arguments import checks_arguments
 from vicinal.contract.errors import InputError, ModelError
 from vicinal.contract.log import added

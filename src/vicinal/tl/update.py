@@ -9,7 +9,8 @@ import numpy as np
 from anndata import AnnData
 
 from vicinal.adata.keys import MapKeys, map_keys
-from vicinal.adata.model import MIN_OVERLAP, check_overlap, check_target, stranger_record, stranger_values
+from vicinal.adata.model import MIN_OVERLAP, check_overlap
+from vicinal.adata.projection import check_target, stranger_record, stranger_values
 from vicinal.adata.read import read
 from vicinal.adata.update import Joint, check_columns, join, moved, old_map_of, read_old_map, write_network_update
 from vicinal.adata.write import write
