@@ -112,6 +112,7 @@ def calls(mapped: ad.AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         "tl.score": of(vc.tl.score, "adata", mapped),
         "tl.rerun": of(vc.tl.rerun, "adata", mapped, key="umap"),
         "tl.project": of(vc.tl.project, "adata_new", cells(8, "n"), model=mapped, key="umap"),
+        "tl.represent": of(vc.tl.represent, "adata_new", cells(8, "n"), model=mapped, key="umap"),
         "tl.update": of(vc.tl.update, "adata_all", both, model=mapped, key="umap", n_epochs=N_EPOCHS),
         "tl.reconstruct": of(vc.tl.reconstruct, "adata", mapped, key="umap"),
         "pp.neighbors": of(vc.pp.neighbors, "adata", mapped),

@@ -32,7 +32,8 @@ def without_unwritable(adata: AnnData) -> tuple[AnnData, list[str]]:
 
 
 def _remove_unwritable(slot: MutableMapping[Any, Any]) -> list[Any]:
-    bad = [key for key, value in slot.items() if not _is_writable(value, key)]
+    # From 0.13 on, anndata lists .X among the layers, under None.
+    bad = [key for key, value in slot.items() if key is not None and not _is_writable(value, key)]
     for key in bad:
         del slot[key]
     return bad

@@ -12,6 +12,7 @@ from vicinal.adata.model import MIN_OVERLAP, check_overlap
 from vicinal.adata.read import check_adata, check_writable
 from vicinal.adata.space import gene_slot, say_what_is_replaced
 from vicinal.adata.write import put_components
+from vicinal.contract.arguments import checks_arguments
 from vicinal.contract.errors import ModelError
 from vicinal.contract.options import EmbedOptions
 from vicinal.models import Model
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@checks_arguments
 def represent(
     adata_new: AnnData,
     model: Model | str | os.PathLike[str] | AnnData,
