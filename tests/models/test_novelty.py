@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 
 import anndata as ad
 import numpy as np
@@ -65,6 +66,20 @@ class TestCalibration:
         known = cells(2000, 1)
         for level in (0.05, 0.2):
             assert abs(flagged(known, model, level) - level) < 0.5 * level
+
+    def test_few_reference_cells_are_warned_of(self, model, caplog):
+        few = model_from_adata(adopted(cells(300, 0)))
+        with caplog.at_level(logging.WARNING, "vicinal"):
+            flagged(cells(10, 1), model)
+            find_strangers(few, few.reference, None)
+            assert not caplog.messages
+            flagged(cells(10, 1), few, 0.05)
+            flagged(cells(10, 1), few, 0.6)
+        said = "300 reference cells tell which cells are strangers; below 1,000, up to"
+        assert caplog.messages == [
+            f"{said} 0.1 of known cells may be flagged at stranger_level=0.05",
+            f"{said} 1 of known cells may be flagged at stranger_level=0.6",
+        ]
 
     def test_components_of_the_reference_alone_are_not_trusted(self, model):
         """Ranks among the reference by its own PCA flag far fewer than the level."""

@@ -19,7 +19,7 @@ from vicinal.kernels.parallel import over_rows
 from vicinal.kernels.processors import threads_for
 from vicinal.plugin.manager import get_manager
 
-from . import strangers
+from . import novelty, strangers
 from .manifest import MEAN_RULE, PLACEMENT_RULE
 from .network import apply_network
 from .schema import MOST_STEPS
@@ -114,6 +114,7 @@ def find_strangers(
         return why_no_strangers(model)
     if (calibration := model.novelty) is None:
         return strangers.find(known, rows, float(level), n_jobs=n_jobs)
+    novelty.warn_of_few(len(calibration.scores), level)
     scores = strangers.score(known, rows, n_jobs=n_jobs)
     return Strangers(scores, calibration.p_values(scores, off), float(level), len(calibration.scores))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 SCORES, VARIANCES = ARRAYS = ("novelty_scores", "novelty_variances")
 N_FOLDS, N_FOLDS_OF_FEW, FEW = 5, 20, 1_000
 """Parts of the cells, each left out of a PCA once; of few cells, a PCA of a fifth less fits those that much closer."""
+MOST_OFTEN = 2
+"""Times the level at which known cells are flagged where few were asked: .090 at .05 of 300."""
 MOST_BYTES = 2**28
 """Of the genes of the cells that take part."""
 N_POWER, N_OVERSAMPLED = 4, 20
@@ -34,6 +37,8 @@ MOST_OF_A_GENE = 50.0
 """Squared residual, in variances, that a gene is clipped to: one gene of a few cells is then not all that counts."""
 CENTRED, ORTHONORMAL = 1e-3, 1e-2
 """How far a mean may be from 0, in root mean squares, and products of loadings from those of the unit matrix."""
+
+logger = logging.getLogger("vicinal")
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +107,13 @@ def residuals(
     squares = np.square(genes - chain.genes_of(components, present, n_jobs)) / variances[present]
     each, none = np.full((len(present), 1), 1 / len(present), dtype=np.float32), np.zeros(1, dtype=np.float32)
     return np.hstack([summed(values, each, none, n_jobs) for values in (squares, np.minimum(squares, MOST_OF_A_GENE))])
+
+
+def warn_of_few(n_reference: int, level: float) -> None:
+    """Warn where so few reference cells were asked that more known cells than stated may be flagged."""
+    if n_reference < FEW:
+        msg = "%d reference cells tell which cells are strangers; below %s, up to %.3g of known cells may be flagged"
+        logger.warning(f"{msg} at stranger_level=%g", n_reference, f"{FEW:,}", min(1.0, MOST_OFTEN * level), level)
 
 
 def saw_these_alone(chain: GeneChain, rows: NDArray[np.float32]) -> bool:

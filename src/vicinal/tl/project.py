@@ -56,6 +56,7 @@ def project(
     Their scores are then taken by cross-fitting: a fifth of them at a time is left out of the PCA, projected and
     scored. Of cells given as genes, what the components leave of these is scored too. The p-value is then of all: the
     smallest, where half of the level goes to neighbours and half to the residuals, ranked among the reference cells'.
+    Of fewer than about 1,000 reference cells, up to twice the level may be flagged; a warning says so.
 
     Parameters
     ----------
