@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import anndata as ad
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 
 import vicinal as vc
+from vicinal.adata.model import model_from_adata
+from vicinal.adata.read import read_slot
 from vicinal.api import InputError
 
 N_GENES, N_PCS = 40, 5
@@ -137,3 +140,35 @@ def test_rows_without_genes():
     np.testing.assert_array_equal(every.obsm["X_umap"][150:], new.obsm["X_umap"])
     vc.tl.project(new, every)
     np.testing.assert_array_equal(every.obsm["X_umap"][150:], new.obsm["X_umap"])
+
+
+def times(n: int, start: float, seed: int) -> ad.AnnData:
+    rng = np.random.default_rng(seed)
+    return ad.AnnData(obsm={"X_time": np.c_[start + rng.integers(0, 3600, n), rng.integers(-9, 9, n)].astype(float)})
+
+
+def test_training_goes_on_with_the_center_of_the_model():
+    pytest.importorskip("torch")
+    first, more = times(100, 1.7e9, 0), times(120, 1.7e9 + 900, 1)
+    options = {"method": "parametric_umap", "use_rep": "X_time", "n_training_epochs": 1, "n_neighbors": 10}
+    vc.tl.embed(first, **options)
+    vc.tl.embed(more, continue_from=first, **options)
+    centers = [json.loads(a.uns[key]["model"]["manifest"])["representation"]["center"] for a, key in keyed(first, more)]
+    assert centers[0] == centers[1]
+    with pytest.raises(InputError, match="metric='cosine' does not fit continue_from"):
+        vc.tl.embed(more, continue_from=first, metric="cosine", **options)
+
+
+def test_training_goes_on_without_a_center_where_the_model_has_none():
+    near, away = model_from_adata(embedded(times(100, 0, 0))), times(100, 1.7e9, 1)
+    assert read_slot(away, "X_time", None).center is not None
+    assert read_slot(away, "X_time", None, as_in=near).center is None
+
+
+def embedded(adata: ad.AnnData) -> ad.AnnData:
+    vc.tl.embed(adata, use_rep="X_time", **KEPT)
+    return adata
+
+
+def keyed(*every: ad.AnnData) -> list[tuple[ad.AnnData, str]]:
+    return [(adata, next(iter(adata.uns))) for adata in every]

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from vicinal.adata.read import param_of, read_representation
+from vicinal.adata.read import read_representation
 from vicinal.adata.training import read_training_arrays
 from vicinal.api import InputError
-from vicinal.contract.options import EmbedOptions
+from vicinal.contract.options import EmbedOptions, param_of
 
 NAN = np.nan
 

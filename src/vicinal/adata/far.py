@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from vicinal.contract.errors import InputError
+
 from .pieces import is_in_memory
 
 FAR = 2048
@@ -84,6 +86,23 @@ def center_in(representation: Mapping[str, Any] | None) -> Center:
     """Return what a model takes off each column of a representation; None for nothing."""
     center = (representation or {}).get("center")
     return None if center is None else np.asarray(center, dtype=np.float64)
+
+
+def center_as_in(model: Any, n_columns: int, metric: object) -> Center:
+    """Return the center of rows that a model's network goes on with: its own.
+
+    Raises
+    ------
+    InputError
+        If the metric is one by which a center matters.
+    """
+    center = center_in(getattr(getattr(model, "manifest", None), "representation", None))
+    if center is None or len(center) != n_columns:  # another width is refused by who trains the network
+        return None
+    if metric not in SHIFTABLE:
+        msg = f"metric={metric!r} does not fit continue_from: the model takes a center off its rows, which changes it"
+        raise InputError(f"{msg}. Give metric='euclidean', or make a new map")
+    return center
 
 
 def count_merged(stored: Any, values: NDArray[np.float32], columns: Any, center: Any, name: str) -> int:

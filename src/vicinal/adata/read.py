@@ -13,7 +13,7 @@ from scipy import sparse
 from vicinal.contract.data import Graph, Neighbors
 from vicinal.contract.errors import InputError, did_you_mean, listing
 from vicinal.contract.metrics import PRECOMPUTED
-from vicinal.contract.options import EUCLIDEAN, EmbedOptions, Unset
+from vicinal.contract.options import EUCLIDEAN, EmbedOptions, Unset, param_of
 from vicinal.contract.source import Representation, Source, StoredNeighbors
 from vicinal.pipeline.inputs import reads_rows
 from vicinal.pipeline.plan import stored_neighbors_wanted
@@ -22,7 +22,7 @@ from vicinal.pipeline.spool import is_in_file, is_spooled
 from vicinal.plugin.manager import get_manager
 
 from .dense import check_real, check_shape, dense_rows, dense_values
-from .far import center_of, count_merged
+from .far import center_as_in, center_of, count_merged
 from .keys import DEFAULT_NEIGHBORS, check_free, is_neighbors, map_keys, spellings
 from .kinds import check_kind_of_object, layers_of, values_of
 from .labels import check_labels
@@ -211,7 +211,8 @@ def read_representation(
         remedy = raw_hint(adata) or " Run sc.pp.pca(adata), or name one with use_rep="
         raise InputError(f"{msg}.{remedy}")
     is_known = known is not None and (known.name, known.n_pcs) == (name, n_pcs)
-    return known if is_known else read_slot(adata, name, n_pcs, metric=_metric(options, stored)), why
+    went_on = param_of(options.params, "continue_from")
+    return known if is_known else read_slot(adata, name, n_pcs, metric=_metric(options, stored), as_in=went_on), why
 
 
 def _metric(options: EmbedOptions, stored: StoredNeighbors | None) -> object:
@@ -219,8 +220,10 @@ def _metric(options: EmbedOptions, stored: StoredNeighbors | None) -> object:
     return recorded if isinstance(recorded, str) else options.metric
 
 
-def read_slot(adata: ad.AnnData, name: str, n_pcs: int | None, *, metric: object = EUCLIDEAN) -> Representation:
-    """Return a representation, checked, of ``n_pcs`` columns or all."""
+def read_slot(
+    adata: ad.AnnData, name: str, n_pcs: int | None, *, metric: object = EUCLIDEAN, as_in: Any = None
+) -> Representation:
+    """Return a representation, checked, of ``n_pcs`` columns or all; with the center of a model that is given."""
     stored = slot_of(adata, name)
     check_shape(stored, name)
     columns = None if n_pcs is None else np.arange(_checked_n_pcs(n_pcs, stored.shape[1], name))
@@ -229,7 +232,7 @@ def read_slot(adata: ad.AnnData, name: str, n_pcs: int | None, *, metric: object
     copies = 2 if is_spooled(shape) and not is_sorted(adata.obs_names.to_numpy()) else 1
     ready = readable(stored, name)
     check_real(ready, name)
-    center = center_of(ready, columns, metric)
+    center = center_of(ready, columns, metric) if as_in is None else center_as_in(as_in, shape[1], metric)
     values = dense_rows(ready, name, adata.obs_names, columns, copies=copies, center=center)
     n_merged = count_merged(ready, values, columns, center, name)
     shared = isinstance(stored, np.ndarray) and np.may_share_memory(values, stored)
@@ -315,12 +318,6 @@ def read_links(adata: ad.AnnData, key: str) -> tuple[Any, Any]:
     """Return the distances and the connectivities that are stored under a key, None for what is not there."""
     entry = _neighbors_entry(adata, key, required=False) or {}
     return tuple(_slot(adata, entry, what, key, required=False) for what in ("distances", "connectivities"))
-
-
-def param_of(params: Mapping[str, Any], wanted: str) -> Any:
-    """Return what was given for a backend's parameter, by its name or as ``stage__name``; None for nothing."""
-    given = [value for name, value in params.items() if name.rpartition("__")[2] == wanted and value is not None]
-    return given[0] if given else None
 
 
 def read_sample_groups(adata: ad.AnnData, params: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.contract.errors import InputError, did_you_mean, listing
-from vicinal.contract.options import EmbedOptions
+from vicinal.contract.options import EmbedOptions, param_of
 from vicinal.contract.source import Representation
 
 from .dense import dense_values
 from .keys import spellings
 from .model import read_representation_like
-from .read import has_slot, param_of
+from .read import has_slot
 from .stored import check_source
 
 

@@ -67,3 +67,9 @@ class EmbedOptions:
             "graph": not (isinstance(self.graph, str) and self.graph == "auto"),
         }
         return tuple(name for name, was_given in asked.items() if was_given)
+
+
+def param_of(params: Mapping[str, Any], wanted: str) -> Any:
+    """Return what was given for a backend's parameter, by its name or as ``stage__name``; None for nothing."""
+    given = [value for name, value in params.items() if name.rpartition("__")[2] == wanted and value is not None]
+    return given[0] if given else None
