@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 PLUGINS_STAMP := $(VENV)/.plugins-installed
 JOBS ?= 2
 
-.PHONY: demo test test-slow test-py313 test-lowest lint peers peers-tf clean
+.PHONY: demo test test-slow test-fuzz test-py313 test-lowest lint peers peers-tf clean
 
 demo: $(STAMP)
 	$(BIN)/vicinal demo --out demo
@@ -20,6 +20,10 @@ test: $(PLUGINS_STAMP)
 test-slow: $(PLUGINS_STAMP)
 	$(BIN)/python -m pytest -m slow tests plugins
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=300 tutorials
+
+# Many more of the altered files, records and matrices than `make test` tries: about 15 minutes.
+test-fuzz: $(PLUGINS_STAMP)
+	VICINAL_FUZZ_CASES=$${VICINAL_FUZZ_CASES:-20000} $(BIN)/python -m pytest -s tests/fuzz
 
 # Today's stack, in an environment of its own (Python 3.13); without torch, whose wheel there is gigabytes.
 test-py313:

@@ -108,3 +108,22 @@ def test_nothing_is_written(linked):
     with pytest.raises(InputError):
         vc.tl.embed(other, init="paga", n_epochs=1)
     assert "X_umap" not in other.obsm
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("pos", [[1.0, 2.0], [3.0]]),
+        ("pos", np.full((4, 2), np.nan)),
+        ("pos", "text"),
+        ("groups", ["group"]),
+        ("connectivities", "text"),
+        ("connectivities", np.full((4, 4), np.nan)),
+        ("connectivities", np.array([{}], dtype=object)),
+    ],
+)
+def test_what_is_no_record_of_paga(linked, field, value):
+    adata = linked.copy()
+    adata.uns["paga"] = {**adata.uns["paga"], field: value}
+    with pytest.raises(InputError, match=f"uns.*{field}"):
+        planned(adata)

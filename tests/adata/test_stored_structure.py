@@ -257,3 +257,23 @@ def test_a_stranger_s_file_does_not_end_the_process(tmp_path, cells):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "obsp['connectivities'] is a damaged CSR matrix" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "coo"])
+@pytest.mark.parametrize("dtype", [">f4", ">i2", "f2"])
+def test_numbers_that_scipy_refuses_are_converted(rng, form, dtype):
+    matrix = sparse.random(9, 9, 0.3, random_state=0).asformat(form)
+    matrix.data = np.arange(1, len(matrix.data) + 1).astype(dtype)
+    made = checked_rows(matrix, "it")
+    assert made.dtype.isnative and made.dtype.itemsize in (2, 4)
+    np.testing.assert_array_equal(np.sort(made.toarray()[made.toarray() > 0]), np.arange(1, len(matrix.data) + 1))
+
+
+@pytest.mark.parametrize("wide", ["indices", "indptr"])
+def test_indices_of_two_types_are_made_one(wide):
+    matrix = sparse.random(9, 9, 0.3, random_state=0).tocsr()
+    expected = matrix.toarray()
+    setattr(matrix, wide, getattr(matrix, wide).astype(np.int64))
+    made = checked_sparse(matrix, "it")
+    assert made.indices.dtype == made.indptr.dtype
+    np.testing.assert_array_equal(made.toarray(), expected)

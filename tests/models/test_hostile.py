@@ -111,6 +111,46 @@ def test_a_full_disk_is_told(make_model, tmp_path, monkeypatch):
 def test_a_handle_of_no_arrays(make_model):
     from vicinal.models.store import from_handle
 
-    for arrays in ([1], {"layout": np.array([{}], dtype=object)}, {"layout": "text"}, {"layout": np.array(["a"])}):
+    for arrays in (
+        [1],
+        {"layout": json.loads("[" * 80 + "]" * 80)},
+        {"layout": np.array([{}], dtype=object)},
+        {"layout": "text"},
+        {"layout": np.array(["a"])},
+    ):
         with pytest.raises(ModelError):
             from_handle(make_model().manifest, arrays)
+
+
+def joint(model):
+    import anndata as ad
+
+    rows = np.concatenate([model.arrays["reference"], model.arrays["reference"][:20] + 1])
+    adata = ad.AnnData(np.zeros((len(rows), 1), dtype=np.float32))
+    adata.obsm["X_pca"] = rows
+    return adata
+
+
+@pytest.mark.parametrize("n_neighbors", [{"a": 1}, [3], "text", None, -4])
+def test_an_update_of_a_record_that_is_none(make_model, n_neighbors):
+    import vicinal as vc
+    from vicinal.models.store import Model
+
+    model = make_model()
+    params = {**model.manifest.params, "n_neighbors": n_neighbors}
+    model = Model(dataclasses.replace(model.manifest, params=params), model.arrays)
+    with pytest.raises(ModelError, match="n_neighbors"):
+        vc.tl.update(joint(model), model, n_epochs=2)
+
+
+def test_an_update_of_a_map_in_one_place(make_model):
+    import vicinal as vc
+    from vicinal.models.store import Model
+
+    model = make_model()
+    manifest = dataclasses.replace(model.manifest, params={"n_neighbors": 8})
+    model = Model(manifest, {**model.arrays, "layout": np.zeros_like(model.arrays["layout"])})
+    adata = joint(model)
+    vc.tl.update(adata, model, n_epochs=2)
+    assert np.isfinite(adata.obsm["X_umap"]).all()
+    assert adata.uns["umap"]["update"]["spread"] == 0 and np.isnan(adata.uns["umap"]["update"]["drift_max_share"])

@@ -81,3 +81,13 @@ def test_rounding_errors_are_no_negative_distances() -> None:
 def test_what_is_refused(options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         vc.tl.embed(cells(), metric="precomputed", **options)
+
+
+@pytest.mark.parametrize("form", ["csr", "csc"])
+@pytest.mark.parametrize("is_view", [False, True])
+def test_a_broken_sparse_matrix_is_refused(form: str, is_view: bool) -> None:
+    matrix = sparse.csr_matrix(D).asformat(form)
+    matrix.indices[[5, -1]] = 10**6, -(2**31)
+    made = cells(matrix)
+    with pytest.raises(InputError, match="indices of"):
+        vc.tl.embed(made[::2] if is_view else made, metric="precomputed", use_rep="d", n_epochs=2)

@@ -86,6 +86,16 @@ def test_a_record_that_is_none(made, case):
         vc.tl.rerun(adata)
 
 
+@pytest.mark.parametrize("value", [["X_pca"], {"a": 1}, 3])
+def test_a_representation_that_is_no_name(made, value):
+    adata = made.copy()
+    record = json.loads(adata.uns["umap"]["arguments"])
+    record["kept"]["use_rep"] = value
+    adata.uns["umap"]["arguments"] = json.dumps(record)
+    with pytest.raises(InputError, match="use_rep"):
+        vc.tl.rerun(adata)
+
+
 def test_losses_that_are_none(made):
     for change in ({"loss": "x"}, {"loss_parts": 3}, {"loss": [1.0]}, {"loss_epoch": np.zeros((2, 2))}):
         adata = made.copy()

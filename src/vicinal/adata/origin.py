@@ -13,6 +13,7 @@ from scipy import sparse
 from vicinal.contract.data import Neighbors
 from vicinal.contract.errors import InputError, listing
 from vicinal.contract.options import EUCLIDEAN, EmbedOptions, Unset
+from vicinal.contract.schema import described
 from vicinal.contract.source import Representation, StoredNeighbors
 from vicinal.pipeline.metric import stored_metric
 
@@ -93,7 +94,8 @@ def _fits(share: float | None, found: Representation, evidence: Evidence) -> boo
 
 
 def _several(made_from: Any) -> str:
-    return listing(made_from.values() if isinstance(made_from, Mapping) else np.ravel(made_from).tolist())
+    found = made_from.values() if isinstance(made_from, Mapping) else list(made_from)
+    return listing(one if isinstance(one, str) else described(one) for one in found)
 
 
 def _why(found: Representation, evidence: Evidence, share: float | None) -> str:

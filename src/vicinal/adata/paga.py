@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from vicinal.contract.errors import InputError
+from vicinal.contract.schema import Check, Misfit, numbers, text
+
+from .stored import checked_rows
 
 AGAIN = "run sc.tl.paga(adata) and sc.pl.paga(adata, show=False) again"
 LIKE = 0.7
@@ -38,33 +41,67 @@ def read_paga(adata: ad.AnnData, graph: Any) -> dict[str, np.ndarray]:
         raise InputError(
             "init='paga' needs positions in uns['paga']['pos']; run sc.tl.paga(adata) and sc.pl.paga(adata, show=False)"
         )
-    name = paga.get("groups")
+    name: Any = paga.get("groups")
+    _require(text, name, "uns['paga']['groups']")
     if name not in adata.obs:
         raise InputError(f"init='paga': obs has no column {name!r}, the one PAGA was run on")
     groups = adata.obs[name].astype("category").cat
     codes = groups.codes.to_numpy().astype(np.int32)
-    positions = np.asarray(paga["pos"], dtype=np.float32)
-    _check_number(len(groups.categories), positions, paga.get("connectivities"), name)
-    _check_order(codes, len(positions), paga, adata.uns.get(f"{name}_sizes"), graph, name)
+    positions, links = _positions(paga["pos"]), _links(paga.get("connectivities"))
+    _check_number(len(groups.categories), positions, links, name)
+    _check_order(codes, len(positions), links, _sizes(adata, name), graph, name)
     return {"paga_positions": positions, "paga_groups": codes}
 
 
+def _positions(stored: Any) -> NDArray[np.float32]:
+    try:
+        positions = np.asarray(stored, dtype=np.float32)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"uns['paga']['pos'] cannot be read ({error}): {AGAIN}") from None
+    if positions.ndim != 2 or not np.isfinite(positions).all():
+        raise InputError(f"uns['paga']['pos'] must be rows of finite numbers, one for each group: {AGAIN}")
+    return positions
+
+
+def _links(stored: Any) -> sparse.csr_matrix | None:
+    links = None if stored is None else checked_rows(stored, "uns['paga']['connectivities']")
+    if links is not None and not np.isfinite(links.data).all():
+        raise InputError(f"uns['paga']['connectivities'] holds NaN or infinity: {AGAIN}")
+    return links
+
+
+def _sizes(adata: ad.AnnData, name: str) -> NDArray[Any] | None:
+    stored = adata.uns.get(f"{name}_sizes")
+    if stored is None:
+        return None
+    sizes = np.asarray(stored).ravel()
+    _require(numbers, sizes, f"uns['{name}_sizes']")
+    return sizes
+
+
+def _require(schema: Check, value: Any, where: str) -> None:
+    try:
+        schema(value, where)
+    except Misfit as error:
+        raise InputError(f"{error}: {AGAIN}") from None
+
+
 def _check_number(n_groups: int, positions: NDArray[np.float32], links: Any, name: Any) -> None:
-    linked = n_groups if links is None else links.shape[0]
-    for what, number in (("positions", len(positions)), ("links", linked)):
+    linked = (n_groups, n_groups) if links is None else links.shape
+    for what, number in (("positions", len(positions)), ("links", linked[0]), ("links", linked[1])):
         if number != n_groups:
             msg = f"init='paga': uns['paga'] has {what} of {number} groups, and obs[{name!r}] has {n_groups} now"
             raise InputError(f"{msg}: which is which is not recorded. Groups have changed since: {AGAIN}")
 
 
-def _check_order(codes: NDArray[np.int32], n_groups: int, paga: Any, sizes: Any, graph: Any, name: Any) -> None:
+def _check_order(
+    codes: NDArray[np.int32], n_groups: int, links: Any, then: NDArray[Any] | None, graph: Any, name: str
+) -> None:
     """Raise where groups may be in another order than when the positions were made."""
     now = np.bincount(codes[codes >= 0], minlength=n_groups)
-    then = None if sizes is None else np.asarray(sizes).ravel()
     msg = f"init='paga': the groups of obs[{name!r}] have changed since their positions were made"
     if then is not None and (len(then) != n_groups or (now > then).any()):
         raise InputError(f"{msg}: they had {_some(then)} cells and have {_some(now)}. They may be others: {AGAIN}")
-    links = paga.get("connectivities")
     alike = None if links is None or graph is None else _are_linked_alike(codes, n_groups, links, graph)
     if alike is False:
         raise InputError(f"{msg}: their links in the stored graph are not those in uns['paga']: {AGAIN}")

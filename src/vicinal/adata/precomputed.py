@@ -18,6 +18,7 @@ from vicinal.pipeline.plan import stored_neighbors_wanted
 from vicinal.plugin.manager import get_manager
 
 from .pieces import readable
+from .stored import check_source, checked_rows, is_sparse
 
 ROWS_AT_ONCE = 2**22
 """Distances of a dense matrix that are looked at at a time."""
@@ -51,7 +52,8 @@ def with_precomputed(adata: object, options: EmbedOptions) -> EmbedOptions:
 
 
 def _matrix(adata: ad.AnnData, name: Any) -> tuple[Any, str]:
-    """Return the matrix of distances of a name, checked for its shape."""
+    """Return the matrix of distances of a name, checked for its shape, a sparse one as rows that were checked."""
+    check_source(adata)
     slots = {"X": adata.X, **dict(adata.layers), **dict(adata.obsm), **dict(adata.obsp)}
     square = [key for key, value in slots.items() if getattr(value, "shape", None) == (adata.n_obs, adata.n_obs)]
     if not isinstance(name, str) or name not in slots:
@@ -62,9 +64,9 @@ def _matrix(adata: ad.AnnData, name: Any) -> tuple[Any, str]:
     if name not in square:
         shape, n_obs = getattr(matrix, "shape", None), adata.n_obs
         raise InputError(f"metric='precomputed': {name!r} has shape {shape}; expected ({n_obs}, {n_obs})")
-    if not isinstance(matrix, np.ndarray) and not sparse.issparse(matrix):
-        matrix = readable(matrix, name)
-    return matrix, name
+    if is_sparse(matrix):
+        return checked_rows(matrix, repr(name)), name
+    return matrix if isinstance(matrix, np.ndarray) else readable(matrix, name), name
 
 
 def _wanted(options: EmbedOptions, n_obs: int) -> int:

@@ -281,6 +281,8 @@ def _first_columns(adata: ad.AnnData, name: str, options: EmbedOptions, recorded
 
 def has_slot(adata: ad.AnnData, name: str) -> bool:
     """Tell whether a representation of this name is there."""
+    if not isinstance(name, str):  # as a record may have it
+        return False
     return name in adata.obsm or name in layers_of(adata) or (name == "X" and values_of(adata) is not None)
 
 

@@ -31,7 +31,24 @@ def checked_sparse(matrix: Any, name: str) -> Any:
     if matrix.format not in CHECKED:
         matrix = _as_coo(matrix, name)
     _require(structure_flaw(matrix), matrix.format, name)
-    return matrix
+    return _usable(matrix)
+
+
+def _usable(matrix: Any) -> Any:
+    """Return a matrix that scipy computes with: files may hold types of numbers and indices that it refuses."""
+    native = matrix.data.dtype.newbyteorder("=")
+    data = matrix.data.astype(np.float32 if native == np.float16 else native, copy=False)
+    if matrix.format == "coo":
+        return matrix if data is matrix.data else type(matrix)((data, (matrix.row, matrix.col)), shape=matrix.shape)
+    if data is matrix.data and matrix.indices.dtype == matrix.indptr.dtype:
+        return matrix
+    return type(matrix)((data, matrix.indices, matrix.indptr), shape=matrix.shape)
+
+
+def is_sparse(stored: Any) -> bool:
+    """Tell whether a stored matrix is sparse, in memory, on disk or in lazy blocks."""
+    in_blocks = hasattr(stored, "__dask_graph__") and not isinstance(stored._meta, np.ndarray)
+    return in_blocks or sparse.issparse(stored) or isinstance(stored, CSRDataset | CSCDataset)
 
 
 def checked_rows(stored: Any, name: str) -> sparse.csr_matrix:
@@ -71,8 +88,10 @@ def check_source(view: ad.AnnData) -> None:
     for group in ("obsm", "obsp"):
         slots |= {f"{group}[{key!r}]": value for key, value in getattr(source, group).items()}
     for name, value in slots.items():
-        if sparse.issparse(value):
-            checked_sparse(value, name)
+        if sparse.issparse(value) and checked_sparse(value, name).dtype != value.dtype:
+            raise InputError(
+                f"{name} holds {value.dtype}, of which scipy takes no rows; make it float32, then the view"
+            )
 
 
 class StoredDistances:
@@ -175,7 +194,10 @@ def _as_coo(matrix: Any, name: str) -> Any:
 
 
 def _as_dense(stored: Any, name: str) -> np.ndarray:
-    values = np.asarray(stored.to_numpy() if hasattr(stored, "to_numpy") else stored)
+    try:
+        values = np.asarray(stored.to_numpy() if hasattr(stored, "to_numpy") else stored)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} cannot be read as a matrix ({error})") from None
     if values.ndim != 2:
         raise InputError(f"{name} has shape {values.shape}; expected a matrix, one row and one column for each cell")
     return values

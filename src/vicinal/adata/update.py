@@ -220,12 +220,13 @@ def moved(joint: Joint, layout: Layout, max_drift: float) -> dict[str, Any]:
     is_new, spread = joint.is_new, joint.spread
     moves = np.linalg.norm(np.subtract(layout[~is_new], joint.first[~is_new], dtype=np.float64), axis=1)
     n_new, n_old, median, largest = int(is_new.sum()), len(moves), float(np.median(moves)), float(moves.max())
+    shares = [move / spread if spread > 0 else float("nan") for move in (median, largest)]  # 0: all in one place
     logger.info(
         "%s new cells added to %s; these moved by %.3g %% of the spread in the median, %.3g %% at most",
         f"{n_new:,}",
         f"{n_old:,}",
-        100 * median / spread,
-        100 * largest / spread,
+        100 * shares[0],
+        100 * shares[1],
     )
     return {
         "n_old": n_old,
@@ -235,8 +236,8 @@ def moved(joint: Joint, layout: Layout, max_drift: float) -> dict[str, Any]:
         "max_drift": float(max_drift),
         "drift_median": median,
         "drift_max": largest,
-        "drift_median_share": median / spread,
-        "drift_max_share": largest / spread,
+        "drift_median_share": shares[0],
+        "drift_max_share": shares[1],
     }
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from vicinal.contract.data import Layout
 from vicinal.contract.errors import InputError, PluginError
 from vicinal.contract.options import EmbedOptions
+from vicinal.contract.schema import number
 from vicinal.contract.spec import BackendSpec, Preset
 from vicinal.pipeline.plan import check_options
 from vicinal.pipeline.repeat import name_as_given
@@ -20,6 +21,7 @@ from vicinal.pipeline.run import is_scalar
 from vicinal.plugin.manager import get_manager
 
 from .manifest import Manifest
+from .schema import check_part
 from .store import Model
 
 OF_THE_MAP = {"method", "init", "fixed", "use_rep", "n_pcs", "metric", "metric_kwds", "n_components"}
@@ -84,6 +86,7 @@ def options_of(
     recorded = _recorded(manifest, asked)
     taken = {"optimizer": manager.preset(method).stages["optimizer"], **recorded, **asked}
     n_neighbors = manifest.params.get("n_neighbors", manifest.placement["n_neighbors"])
+    check_part(number(1), n_neighbors, "params['n_neighbors']")
     # A preset that names its graph leaves to it how many it wants, where the map does not state it.
     is_open = "n_neighbors" not in manifest.params and manager.preset(method).stages["graph"] != "auto"
     if "neighbors_key" not in asked and not is_open:

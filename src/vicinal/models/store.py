@@ -235,9 +235,9 @@ def from_handle(manifest: Manifest, arrays: Mapping[str, Any]) -> Model:
 
 def _as_stated(value: Any, entry: ArrayEntry | None) -> np.ndarray:
     """Return an array of a handle; those of no dimension come back from files as Python's numbers."""
-    is_number = entry is not None and entry.shape == () and np.ndim(value) == 0
     if not isinstance(value, np.ndarray | np.generic | int | float):
         raise ModelError(f"an array of the handle is {described(value)}; make the map again with vc.tl.embed")
+    is_number = entry is not None and entry.shape == () and np.ndim(value) == 0
     try:
         array = np.array(value, dtype=entry.dtype if entry is not None and is_number else None)
     except (ValueError, TypeError, OverflowError) as error:
