@@ -32,7 +32,8 @@ def _break(matrix: Any, part: str, draw: random.Random) -> str:
             old = old.astype(np.int64)
         where: Any = draw.choice([0, old.size // 2, old.size - 1, draw.randrange(old.size)])
         where = slice(None, None, 2) if how == "half" else where
-        old[where] = value
+        with np.errstate(all="ignore"):
+            old[where] = np.asarray(value).astype(old.dtype)
         told = f"{how} {where} is {value}"
     elif how == "dtype":
         dtype = draw.choice(DTYPES)

@@ -96,6 +96,13 @@ def test_a_representation_that_is_no_name(made, value):
         vc.tl.rerun(adata)
 
 
+def test_an_epoch_that_was_not_kept(made):
+    adata = made.copy()
+    adata.uns["umap"]["params"]["layout_epoch"] = 2
+    with pytest.raises(InputError, match="layout_epoch=2 is not allowed"):
+        vc.tl.rerun(adata)
+
+
 def test_losses_that_are_none(made):
     for change in ({"loss": "x"}, {"loss_parts": 3}, {"loss": [1.0]}, {"loss_epoch": np.zeros((2, 2))}):
         adata = made.copy()

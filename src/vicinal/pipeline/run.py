@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 
 from vicinal.contract.data import Graph, Layout, Neighbors
-from vicinal.contract.errors import InputError, StageError, VicinalError
+from vicinal.contract.errors import InputError, StageError, VicinalError, listing
 from vicinal.contract.functions import recordable
 from vicinal.contract.network import FittedModel
 from vicinal.contract.requests import GraphRequest, InitRequest, KnnRequest, OptimizeRequest, ScoreRequest
@@ -240,6 +240,8 @@ class Run:
         epoch
             That of a snapshot which is to be the map; None for the present layout.
         """
+        if epoch is not None and epoch not in self._snapshots:
+            raise InputError(f"layout_epoch={epoch} is not allowed; of this run are kept {listing(self._snapshots)}")
         found = self.optimization.layout if epoch is None else self._snapshots[epoch]
         layout = np.array(found, dtype=np.float32, order="C")
         self._require(check_layout(layout, self.plan.n_obs, self.plan.n_components), self.plan.stages["optimizer"])
