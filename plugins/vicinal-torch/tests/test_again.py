@@ -33,16 +33,21 @@ class TestRerun:
         back = ad.read_h5ad(tmp_path / "made.h5ad")
         vc.tl.rerun(back, KEY, n_jobs=1)
         assert back.uns[f"{KEY}_rerun"]["rerun_of"]["equal"]
-        assert back.uns[f"{KEY}_rerun"]["params"] == back.uns[KEY]["params"]
+        made, again = back.uns[KEY]["params"], back.uns[f"{KEY}_rerun"]["params"]
+        assert again == {name: value for name, value in made.items() if name != "trainer_params"}
+
+    def test_options_of_the_trainer_are_not_taken_from_a_file(self, cells, embed):
+        adata = embed(cells(), trainer_params={"log_every_n_steps": 7})
+        vc.tl.rerun(adata, KEY, n_jobs=1)
+        assert "trainer_params" not in adata.uns[f"{KEY}_rerun"]["params"]
 
     def test_from_a_model_that_a_path_names(self, cells, embed, tmp_path):
         vc.models.save(embed(cells(seed=3)), tmp_path / "first.zip")
         adata = embed(cells(), continue_from=tmp_path / "first.zip", init="random")
-        vc.tl.rerun(adata, KEY, n_jobs=1)
-        assert adata.uns[f"{KEY}_rerun"]["rerun_of"]["equal"]
-        vc.models.save(embed(cells(seed=4)), tmp_path / "first.zip")
-        with pytest.raises(InputError, match="continue_from was"):
+        with pytest.raises(InputError, match="continue_from was"):  # a path is not taken from a record
             vc.tl.rerun(adata, KEY)
+        vc.tl.rerun(adata, KEY, n_jobs=1, continue_from=tmp_path / "first.zip")
+        assert adata.uns[f"{KEY}_rerun"]["rerun_of"]["equal"]
 
     def test_what_is_the_users_own_is_asked_for(self, cells, embed):
         torch.manual_seed(0)
