@@ -165,6 +165,14 @@ class TestUpdateOfGenes:
         vc.tl.update(adata, reference, n_epochs=0, stranger_level=None)
         assert not set(COLUMNS) & set(adata.obs) and "strangers" not in adata.uns["umap"]
 
+    def test_flags_that_came_with_concatenated_cells_are_made_anew(self, reference, new):
+        adata = genes_alone(new, reference)
+        for name, value in zip(COLUMNS, (1.0, 0.5, False), strict=True):
+            adata.obs[name] = value
+        vc.tl.update(adata, reference, n_epochs=0)
+        assert adata.obs.loc[reference.obs_names, COLUMNS[0]].isna().all()
+        assert not (adata.obs.loc[new.obs_names, COLUMNS[0]] == 1.0).any()
+
     def test_columns_of_others_are_not_overwritten(self, reference, new):
         adata = genes_alone(new, reference)
         adata.obs[COLUMNS[0]] = 1.0

@@ -68,8 +68,10 @@ def stranger_columns(keys: MapKeys) -> tuple[str, str, str]:
 
 def check_free_for_strangers(adata: AnnData, keys: MapKeys) -> None:
     """Raise `InputError` where flags would overwrite columns of ``obs`` that no projection wrote."""
-    taken = [name for name in stranger_columns(keys) if name in adata.obs]
-    if taken and not has_strangers(adata, keys):
+    columns = stranger_columns(keys)
+    taken = [name for name in columns if name in adata.obs]
+    # All of them together are a projection's, whose record in uns is lost when cells are concatenated.
+    if taken and len(taken) < len(columns) and not has_strangers(adata, keys):
         msg = f"obs has {listing(taken)}, which are no flags of an earlier projection and would be overwritten"
         raise InputError(f"{msg}; choose another key_added, rename them, or give stranger_level=None")
 
