@@ -24,7 +24,7 @@ SCORES, VARIANCES = ARRAYS = ("novelty_scores", "novelty_variances")
 N_FOLDS, N_FOLDS_OF_FEW, FEW = 5, 20, 1_000
 """Parts of the cells, each left out of a PCA once; of few cells, a PCA of a fifth less fits those that much closer."""
 MOST_OFTEN = 2
-"""Times the level at which known cells are flagged where few were asked: .090 at .05 of 300."""
+"""Times the level at which known cells may be flagged where few were asked; a bound for the warning, of one trial."""
 MOST_BYTES = 2**28
 """Of the genes of the cells that take part."""
 N_POWER, N_OVERSAMPLED = 4, 20
