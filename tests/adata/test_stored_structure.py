@@ -176,6 +176,14 @@ def test_a_view_is_checked_before_rows_of_it_are_taken(cells, graph):
         vc.tl.embed(cells[:30], n_epochs=2)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, object])
+def test_a_view_of_numbers_that_scipy_takes_no_rows_of(cells, graph, dtype):
+    cells.obsp["connectivities"] = graph.copy()
+    cells.obsp["connectivities"].data = graph.data.astype(dtype)
+    with pytest.raises(InputError, match=r"obsp\['connectivities'\] holds .* make it float32, then the view"):
+        vc.tl.embed(cells[:30], n_epochs=2)
+
+
 def test_a_matrix_of_coordinates_is_a_graph(cells, graph):
     first, second = cells.copy(), cells.copy()
     vc.tl.embed(first, graph=graph, n_epochs=3)

@@ -17,6 +17,8 @@ from vicinal.kernels.csr import IN_MEMORY, ON_DISK, index_flaw, indptr_flaw, str
 from .kinds import layers_of, values_of
 
 CHECKED = ("csr", "csc", "coo")
+COMPUTED = "fiubc"
+"""Kinds of numbers that scipy takes rows of."""
 REMEDY = "Read the file anew, or compute it again"
 
 
@@ -88,7 +90,9 @@ def check_source(view: ad.AnnData) -> None:
     for group in ("obsm", "obsp"):
         slots |= {f"{group}[{key!r}]": value for key, value in getattr(source, group).items()}
     for name, value in slots.items():
-        if sparse.issparse(value) and checked_sparse(value, name).dtype != value.dtype:
+        if sparse.issparse(value) and (
+            checked_sparse(value, name).dtype != value.dtype or value.dtype.kind not in COMPUTED
+        ):
             raise InputError(
                 f"{name} holds {value.dtype}, of which scipy takes no rows; make it float32, then the view"
             )
