@@ -21,7 +21,7 @@ test-slow: $(PLUGINS_STAMP)
 	$(BIN)/python -m pytest -m slow tests plugins
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=300 tutorials
 
-# Many more of the altered files, records and matrices than `make test` tries: about 15 minutes.
+# Many more of the altered files, records and matrices than `make test` tries: about 3 minutes.
 test-fuzz: $(PLUGINS_STAMP)
 	VICINAL_FUZZ_CASES=$${VICINAL_FUZZ_CASES:-20000} $(BIN)/python -m pytest -s tests/fuzz
 
